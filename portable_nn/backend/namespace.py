@@ -1,0 +1,79 @@
+"""Which Array API namespace do these arrays belong to? The arguments decide; there is no global backend."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import array_api_compat
+
+from portable_nn.backend.errors import DeviceError, DTypeError
+
+#: type of array -> its namespace. Only a cache for raw arrays; Tensor types are put here by the autodiff room.
+_namespaces: dict[type, Any] = {}
+#: Tensor namespaces by the raw namespace they record.
+_recording: dict[int, Any] = {}
+_SCALARS = (bool, int, float, complex, type(None))
+
+
+def register_namespace(kind: type, namespace: Any, *, records: Any = None) -> None:
+    """Say that arrays of type `kind` belong to `namespace`, which records operations of the raw namespace `records`."""
+    _namespaces[kind] = namespace
+    if records is not None:
+        _recording[id(records)] = namespace
+
+
+def array_namespace(*arrays: Any) -> Any:
+    """Return the one Array API namespace of `arrays`; Python scalars and None are ignored.
+
+    A Tensor beside raw arrays of its own library gives the Tensor's namespace, which lifts them.
+
+    Raises
+    ------
+    DeviceError
+        The arrays come from two libraries.
+    DTypeError
+        An argument is no array, or no argument is.
+    """
+    found = None
+    for x in arrays:
+        xp = _namespaces.get(type(x))
+        if xp is None:
+            if isinstance(x, _SCALARS):
+                continue
+            xp = _look_up(x)
+        if xp is not found:
+            found = xp if found is None else _combine(found, xp)
+    if found is None:
+        raise DTypeError("at least one array", f"{[type(x).__name__ for x in arrays]}",
+                         "pass a NumPy or CuPy array, or any array of the Python Array API")
+    return found
+
+
+def is_array(x: Any) -> bool:
+    """Whether `x` is an array (raw or Tensor) of some Array API namespace."""
+    return type(x) in _namespaces or (array_api_compat.is_array_api_obj(x) and not isinstance(x, type))
+
+
+def _look_up(x: Any) -> Any:
+    if not is_array(x):
+        raise DTypeError("an array", f"{type(x).__name__} {x!r:.60}", "convert it first, for example with numpy.asarray")
+    xp = array_api_compat.array_namespace(x)
+    if not hasattr(type(x), "__jax_array__"):  # abstract JAX values of one type may come from several traces
+        _namespaces[type(x)] = xp
+    return xp
+
+
+def _combine(first: Any, second: Any) -> Any:
+    """The namespace that records, when one of the two records operations of the other."""
+    if _recording.get(id(first)) is second:
+        return second
+    if _recording.get(id(second)) is first:
+        return first
+    raise DeviceError("arrays of one library in one call", f"{namespace_name(first)} and {namespace_name(second)}",
+                      "move them to one device first, for example with portable_nn.to_device(x, 'cuda')")
+
+
+def namespace_name(xp: Any) -> str:
+    """The library's short name: `numpy`, `cupy`, `array_api_strict`, `torch`, …"""
+    name = str(xp.__name__)
+    return name.removeprefix("array_api_compat.").split(".")[0]
