@@ -1,0 +1,55 @@
+"""The fixture `backend`: each test that takes it runs on NumPy, read-only NumPy, array-api-strict's devices and CuPy."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.helpers import API_VERSION, BACKENDS, GUESTS, Backend, Unavailable, make_backends
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--backend", action="append", choices=[*BACKENDS, *GUESTS], default=None,
+                     help="run the tests that take a backend on this one alone (may be repeated)")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    try:
+        import array_api_strict
+    except ImportError:
+        return  # the strict backends are then skipped with that reason
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # strict warns that an older version of the standard was asked for
+        array_api_strict.set_array_api_strict_flags(api_version=API_VERSION)
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "backend" not in metafunc.fixturenames:
+        return
+    asked = metafunc.config.getoption("--backend")
+    metafunc.parametrize("backend", [parameter for name in asked or BACKENDS for parameter in _parameters(name, asked)],
+                         indirect=True)
+
+
+def _parameters(name: str, asked: Any) -> list[Any]:
+    try:
+        return [pytest.param(backend, id=backend.name) for backend in make_backends(name)]
+    except Unavailable as reason:
+        if asked:  # a run that was told to test this backend must not pass by testing nothing
+            raise pytest.UsageError(f"--backend {name}: {reason}") from reason
+        return [pytest.param(None, id=name, marks=pytest.mark.skip(reason=f"{name}: {reason}"))]
+
+
+@pytest.fixture
+def backend(request: pytest.FixtureRequest) -> Backend:
+    """One array library on one device; see `tests.helpers.Backend`."""
+    return request.param
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    """A seeded source of test data on the host."""
+    return np.random.default_rng(0)
