@@ -1,4 +1,4 @@
-"""The fixture `backend`: each test that takes it runs on NumPy, read-only NumPy, array-api-strict's devices and CuPy."""
+"""The fixture `backend`: a test that takes it runs on NumPy, read-only NumPy, array-api-strict's devices and CuPy."""
 
 from __future__ import annotations
 

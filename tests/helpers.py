@@ -1,4 +1,4 @@
-"""What every test may use: the array backends under test, and comparisons that also look at namespace, dtype and device."""
+"""What every test may use: the backends under test, and comparisons that also look at namespace, dtype and device."""
 
 from __future__ import annotations
 
@@ -145,7 +145,7 @@ def assert_close(actual: Any, expected: Any, rtol: float | None = None, atol: fl
                  check_dtype: bool = True, check_namespace: bool = True) -> None:
     """Require equal shape, dtype, namespace and device, and values within `rtol` (4 √eps when left out).
 
-    `atol` defaults to `rtol` times the largest expected value, so that entries that cancel to zero may differ by rounding.
+    `atol` defaults to `rtol` times the largest expected value: entries that cancel to zero may differ by rounding.
     An `expected` that is a Python number or list has neither dtype nor namespace, and one that is a NumPy array is a
     reference: its namespace and device are not compared.
     """
