@@ -12,6 +12,7 @@ from portable_nn.backend.errors import DeviceError, DTypeError
 _namespaces: dict[type, Any] = {}
 #: Tensor namespaces by the raw namespace they record.
 _recording: dict[int, Any] = {}
+_tensors: set[type] = set()
 _SCALARS = (bool, int, float, complex, type(None))
 
 
@@ -20,6 +21,12 @@ def register_namespace(kind: type, namespace: Any, *, records: Any = None) -> No
     _namespaces[kind] = namespace
     if records is not None:
         _recording[id(records)] = namespace
+        _tensors.add(kind)
+
+
+def is_tensor(x: Any) -> bool:
+    """Whether `x` is a Tensor, whose raw array is `x.data`."""
+    return type(x) in _tensors
 
 
 def array_namespace(*arrays: Any) -> Any:
@@ -56,7 +63,7 @@ def is_array(x: Any) -> bool:
 
 def _look_up(x: Any) -> Any:
     if not is_array(x):
-        raise DTypeError("an array", f"{type(x).__name__} {x!r:.60}", "convert it first, for example with numpy.asarray")
+        raise DTypeError("an array", f"{type(x).__name__} {x!r:.60}", "convert it first, as with numpy.asarray")
     xp = array_api_compat.array_namespace(x)
     if not hasattr(type(x), "__jax_array__"):  # abstract JAX values of one type may come from several traces
         _namespaces[type(x)] = xp

@@ -1,0 +1,124 @@
+"""scatter_add, the sum of rows by index (the gradient of an embedding): the definition, and each library's fastest."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import array_api_compat
+import numpy as np
+
+from portable_nn.backend.errors import DataError, DTypeError, ShapeError
+from portable_nn.backend.namespace import array_namespace, is_tensor
+
+#: What cupy.add.at adds atomically.
+_CUPY_ATOMIC = {"float16", "float32", "float64", "complex64", "complex128", "int32", "uint32", "uint64"}
+#: Below this many elements np.add.at is quicker than making a sparse matrix.
+_FEW = 512
+
+
+def scatter_add(indices: Any, values: Any, size: int, *, deterministic: bool = False) -> Any:
+    """Sum rows into a table of zeros: `result[indices[i]] += values[i]`, where repeated indices accumulate.
+
+    Parameters
+    ----------
+    indices : integer array of shape (n,)
+        From 0 to size - 1. CuPy and JAX do not look at them, which would make the device wait; others do.
+    values : array of shape (n, *D)
+        What to add, of a numeric dtype.
+    size : int
+        Rows of the result.
+    deterministic : bool
+        Add in the same order every time. Only CuPy's atomic additions do not do so anyway.
+
+    Returns
+    -------
+    array of shape (size, *D)
+        Of the dtype of `values`.
+
+    Raises
+    ------
+    DataError
+        An index is out of range. Negative ones are.
+    """
+    xp = array_namespace(indices, values)
+    if indices.ndim != 1 or values.ndim == 0 or values.shape[0] != indices.shape[0]:
+        raise ShapeError("indices of shape (n,) and values of shape (n, ...)", f"{indices.shape} and {values.shape}",
+                         "flatten the indices, and give one row of values for each")
+    if isinstance(indices, np.ndarray) and isinstance(values, np.ndarray):
+        if not np.issubdtype(indices.dtype, np.integer):
+            raise DTypeError("indices of an integer dtype", str(indices.dtype), "cast them, to int64 for example")
+        _check_range(np, indices, size)
+        return _numpy(indices, values, size)
+    if is_tensor(values) or is_tensor(indices):
+        return define_scatter_add(indices, values, size)
+    if array_api_compat.is_cupy_array(values):
+        if deterministic or values.dtype.name not in _CUPY_ATOMIC:
+            return define_scatter_add(indices, values, size)
+        result = xp.zeros((size, *values.shape[1:]), dtype=values.dtype, device=values.device)
+        xp.add.at(result, indices, values)
+        return result
+    if array_api_compat.is_jax_array(values):
+        return xp.zeros((size, *values.shape[1:]), dtype=values.dtype).at[indices].add(values)
+    _check_range(xp, indices, size)
+    if array_api_compat.is_torch_array(values):
+        zeros = xp.zeros((size, *values.shape[1:]), dtype=values.dtype, device=values.device)
+        return zeros.index_add(0, xp.astype(indices, xp.int64), values)
+    return define_scatter_add(indices, values, size)
+
+
+def define_scatter_add(indices: Any, values: Any, size: int) -> Any:
+    """The definition, in Array API code: sort by index, sum each run of equal ones by doubling, pick each run's head.
+
+    Indices must be in range. A product with a one-hot matrix would be shorter, but spreads one infinite value over all
+    rows as NaN, and needs n × size numbers.
+    """
+    xp = array_namespace(indices, values)
+    n, row = values.shape[0], math.prod(values.shape[1:])
+    device = array_api_compat.device(values)
+    if n == 0 or size == 0 or row == 0:
+        return xp.zeros((size, *values.shape[1:]), dtype=values.dtype, device=device)
+    order = xp.argsort(indices, stable=True)
+    keys = xp.astype(xp.take(indices, order, axis=0), order.dtype)      # (n,) ascending, of a dtype that holds size
+    sums = xp.take(xp.reshape(values, (n, row)), order, axis=0)         # (n, row)
+    zeros = xp.zeros((n, row), dtype=values.dtype, device=device)
+    step = 1
+    while step < n:  # now sums[i] holds its run's elements i to i + step - 1; double that
+        same = keys[:-step] == keys[step:]
+        more = xp.where(same[:, None], sums[step:, :], zeros[step:, :])
+        sums = sums + xp.concat([more, zeros[:step, :]], axis=0)
+        step *= 2
+    rows = xp.arange(size, dtype=keys.dtype, device=device)
+    head = xp.searchsorted(keys, rows)                                  # (size,) first i with keys[i] >= row
+    head = xp.where(head < n, head, xp.zeros_like(head))
+    present = xp.take(keys, head, axis=0) == rows
+    result = xp.where(present[:, None], xp.take(sums, head, axis=0), zeros[:1, :])
+    return xp.reshape(result, (size, *values.shape[1:]))
+
+
+def _check_range(xp: Any, indices: Any, size: int) -> None:
+    if indices.shape[0] == 0:
+        return
+    low, high = int(xp.min(indices)), int(xp.max(indices))
+    if low < 0 or high >= size:
+        raise DataError(f"indices from 0 to {size - 1}", f"indices from {low} to {high}",
+                        "give the table more rows or look for the wrong index; negative ones do not count from the end")
+
+
+def _numpy(indices: Any, values: Any, size: int) -> Any:
+    n, row = values.shape[0], math.prod(values.shape[1:])
+    shape = (size, *values.shape[1:])
+    if values.dtype.char not in "fd" or n * row < _FEW:
+        result = np.zeros(shape, dtype=values.dtype)
+        np.add.at(result, indices, values)
+        return result
+    if row == 1:  # bincount sums in float64
+        sums = np.bincount(indices, weights=values.reshape(n), minlength=size)
+        return sums.astype(values.dtype, copy=False).reshape(shape)
+    from scipy.sparse import csc_matrix
+
+    # The columns of this (size, n) matrix are one-hot: its product with the values adds each row where it belongs.
+    narrow = np.int32 if max(n, size) < 2**31 - 1 else np.int64
+    indices = indices.astype(narrow, copy=False)
+    one_hot = csc_matrix((np.ones(n, dtype=values.dtype), indices, np.arange(n + 1, dtype=narrow)), shape=(size, n))
+    return (one_hot @ values.reshape(n, row)).reshape(shape)
