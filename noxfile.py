@@ -74,7 +74,7 @@ def minimum(session: nox.Session) -> None:
 
 
 @nox.session
-@nox.parametrize("backend", ["numpy", "readonly", "strict", "torch", "jax"], ids=str)
+@nox.parametrize("backend", [nox.param(name, id=name) for name in ("numpy", "readonly", "strict", "torch", "jax")])
 def backends(session: nox.Session, backend: str) -> None:
     """The tests that take a backend, on one alone: `nox -s "backends(strict)"`."""
     guest = {"torch": [TORCH], "jax": ["jax"]}.get(backend, [])

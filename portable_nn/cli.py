@@ -102,7 +102,8 @@ def _fast_paths() -> tuple[list[tuple[str, str]], list[str]]:
     """Rows (operation, where and whether active), and one line for each thing to install."""
     kernels: Any = importlib.import_module("portable_nn.kernels")
     available = getattr(kernels, "available", None)
-    rows, missing = [], {}
+    rows: list[tuple[str, str]] = []
+    missing: dict[str, None] = {}  # a set that keeps the order
     for operation, library, module, active, reason in available() if available else ():
         rows.append((operation, f"{library}: active, {module}" if active else f"{library}: not active: {reason}"))
         if not active and reason:

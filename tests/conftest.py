@@ -26,6 +26,14 @@ def pytest_configure(config: pytest.Config) -> None:
         array_api_strict.set_array_api_strict_flags(api_version=API_VERSION)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if "backend" in getattr(item, "fixturenames", ()):
+            item.add_marker("backend")
+        if "parity" in item.path.parts:
+            item.add_marker("parity")
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "backend" not in metafunc.fixturenames:
         return
