@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import argparse
-import importlib
 import importlib.metadata
 import os
+import pkgutil
 import platform
 import re
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterable, Sequence
-from typing import Any
+from itertools import zip_longest
+from pathlib import Path
 
+from portable_nn import kernels
+from portable_nn.backend import devices
 from portable_nn.backend.errors import PortableNNError
 
 _PACKAGES = ("numpy", "array-api-compat", "scikit-learn", "scipy", "safetensors", "tqdm")
+_LIBRARIES = ("numpy", "cupy")
 _CUPY_PACKAGES = ("cupy-cuda13x", "cupy-cuda12x", "cupy")
 
 
@@ -36,8 +40,7 @@ def report() -> list[str]:
                     + [(name, version_of(name) or f"missing: pip install {name}") for name in _PACKAGES]
                     + [("cupy", _cupy_version())])
     lines += ["", "Devices", *_table(_devices())]
-    paths, missing = _fast_paths()
-    return lines + ["", "Fast paths", *_table(paths), *([""] if missing else []), *missing]
+    return lines + ["", "Fast paths", *_table(_fast_paths())]
 
 
 def version_of(package: str) -> str | None:
@@ -75,47 +78,39 @@ def _nvidia_smi(*options: str) -> str:
 
 
 def _cupy_version() -> str:
-    for package in _CUPY_PACKAGES:
-        version = version_of(package)
-        if version is not None:
-            return f"{version} ({package})"
+    found = (f"{version_of(package)} ({package})" for package in _CUPY_PACKAGES if version_of(package))
+    return next(found, "missing: " + _cupy_line())
+
+
+def _cupy_line() -> str:
+    """What installs CuPy here."""
     extra = cuda_extra()
-    return f"missing: {_pip_line(extra)}" if extra else "not installed (no NVIDIA GPU is seen here)"
-
-
-def _pip_line(extra: str) -> str:
-    return f'pip install "portable_nn[{extra}]"'
+    line = f'pip install "cupy-{extra or "cuda13"}x[ctk]"'
+    return line if extra else f"{line} (for a driver of CUDA 12 cupy-cuda12x; no NVIDIA GPU is seen here)"
 
 
 def _devices() -> list[tuple[str, str]]:
     rows = [("cpu", f"{os.cpu_count() or 1} cores")]
     try:
-        devices = importlib.import_module("portable_nn.backend.devices")
         devices.resolve_device("cuda")
-    except (PortableNNError, ImportError) as error:
+    except PortableNNError as error:
         return [*rows, ("cuda", f"unavailable: {error}")]
     names = _nvidia_smi("--query-gpu=name,memory.total", "--format=csv,noheader").splitlines()
-    return rows + [(f"cuda:{number}", name.strip()) for number, name in enumerate(names or ["available"])]
+    return rows + [(name, described.strip()) for name, described in
+                   zip_longest(devices.available_devices()[1:], names, fillvalue="")]
 
 
-def _fast_paths() -> tuple[list[tuple[str, str]], list[str]]:
-    """Rows (operation, where and whether active), and one line for each thing to install."""
-    kernels: Any = importlib.import_module("portable_nn.kernels")
-    available = getattr(kernels, "available", None)
-    rows: list[tuple[str, str]] = []
-    missing: dict[str, None] = {}  # a set that keeps the order
-    for operation, library, module, active, reason in available() if available else ():
-        rows.append((operation, f"{library}: active, {module}" if active else f"{library}: not active: {reason}"))
-        if not active and reason:
-            line = re.search(r"pip install .*", str(reason))
-            missing[line[0] if line else _install_line(library)] = None
-    return rows or [("none", "every operation runs through its definition")], \
-        [f"To activate more: {line}" for line in missing if line]
-
-
-def _install_line(library: str) -> str:
-    extra = cuda_extra() if library == "cupy" else None
-    return _pip_line(extra) if extra else ""
+def _fast_paths() -> list[tuple[str, str]]:
+    """Rows (operation, where and whether active); a library that is missing is named with what installs it."""
+    rows = []
+    for library in _LIBRARIES:
+        try:
+            rows += [(kernel.operation, f"{library}: active, {kernel.name}") for kernel in kernels.available(library)]
+        except ImportError:
+            folder = Path(kernels.__file__).parent / library
+            names = sorted(module.name for module in pkgutil.iter_modules([str(folder)]))
+            rows += [(name, f"{library}: not active; {_cupy_line()}") for name in names if not name.startswith("_")]
+    return rows or [("none", "every operation runs through its definition")]
 
 
 def _table(rows: Iterable[tuple[str, str]]) -> list[str]:
