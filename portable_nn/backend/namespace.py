@@ -13,7 +13,7 @@ _namespaces: dict[type, Any] = {}
 #: Tensor namespaces by the raw namespace they record.
 _recording: dict[int, Any] = {}
 _tensors: set[type] = set()
-_SCALARS = (bool, int, float, complex, type(None))
+_SCALARS = frozenset({bool, int, float, complex, type(None)})  # exact types: numpy.float64 is a float too
 
 
 def register_namespace(kind: type, namespace: Any, *, records: Any = None) -> None:
@@ -45,7 +45,7 @@ def array_namespace(*arrays: Any) -> Any:
     for x in arrays:
         xp = _namespaces.get(type(x))
         if xp is None:
-            if isinstance(x, _SCALARS):
+            if type(x) in _SCALARS:
                 continue
             xp = _look_up(x)
         if xp is not found:

@@ -1,0 +1,46 @@
+"""The table of gradient rules, one short function per argument of each function of the Array API standard.
+
+A rule is `function(xp, g, *names)`: xp is the namespace to compute in, g the gradient of the result. What else it needs
+it asks for by name, and only that is saved: an argument (`x`, `x1`, `x2`, …), the result `out`, an option (`axis`, …),
+or the `shape` or `dtype` of the argument it differentiates. Rules are Array API code themselves, so running one over
+Tensors gives the gradient of the gradient.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+
+class Rule:
+    """How the gradient of a result becomes the gradient of one argument."""
+
+    __slots__ = ("argument", "function", "names")
+
+    def __init__(self, argument: str, function: Callable[..., Any]) -> None:
+        code = function.__code__
+        self.argument = argument
+        self.function = function
+        self.names = code.co_varnames[2:code.co_argcount]
+
+
+#: function name -> argument name -> rule. An argument without a rule raises when it is recorded.
+RULES: dict[str, dict[str, Rule]] = {}
+
+#: Functions whose results are booleans, integers or facts about dtypes: they have no gradient, so their results are constants.
+DISCRETE = frozenset({
+    "equal", "not_equal", "less", "less_equal", "greater", "greater_equal", "isfinite", "isinf", "isnan", "signbit",
+    "logical_and", "logical_or", "logical_xor", "logical_not", "argmax", "argmin", "argsort", "searchsorted", "nonzero",
+    "count_nonzero", "all", "any", "zeros_like", "ones_like", "empty_like", "full_like", "result_type", "can_cast",
+    "matrix_rank",
+})
+
+
+def define_rule(name: str, **functions: Callable[..., Any]) -> None:
+    """Enter the rules of one function, by argument name."""
+    RULES[name] = {argument: Rule(argument, function) for argument, function in functions.items()}
+
+
+def load_rules() -> None:
+    """Import every family of rules; called once, before the first Tensor namespace is built."""
+    from portable_nn.autodiff.rules import elementwise, indexing, linalg, reductions, shape  # noqa: F401

@@ -1,0 +1,207 @@
+"""The tape: nodes that remember how a value was made, and the backward pass that walks them.
+
+A node saves raw arrays, never Tensors, so a graph holds no reference cycles and is freed by reference counting.
+Backward pops nodes from a heap, latest first, so it needs no recursion however deep the graph is.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+from portable_nn.backend.errors import GradientError
+
+next_sequence = itertools.count(1).__next__
+_recording: ContextVar[bool] = ContextVar("portable_nn_recording", default=True)
+#: Whether operations on Tensors are being recorded in this context.
+is_recording = _recording.get
+
+
+@contextmanager
+def no_grad() -> Iterator[None]:
+    """Within this context nothing is recorded: operations on Tensors give constant Tensors."""
+    token = _recording.set(False)
+    try:
+        yield
+    finally:
+        _recording.reset(token)
+
+
+@contextmanager
+def enable_grad() -> Iterator[None]:
+    """Record again inside a `no_grad` context; used where a forward pass is recomputed."""
+    token = _recording.set(True)
+    try:
+        yield
+    finally:
+        _recording.reset(token)
+
+
+class Node:
+    """One recorded operation; its edges say what each input's gradient is made of.
+
+    Attributes
+    ----------
+    sequence : int
+        Position on the tape. A node's inputs always have smaller numbers.
+    edges : tuple of (parent, rule, saved, shape), or None once freed
+        `rule.function(xp, g, *saved)` is the gradient for the parent. Where `shape` is not None the input was
+        broadcast, and the gradient is summed back to that shape.
+    """
+
+    __slots__ = ("edges", "sequence")
+
+    def __init__(self, edges: tuple) -> None:
+        self.sequence = next_sequence()
+        self.edges = edges
+
+    def pull(self, xp: Any, g: Any) -> list[tuple[Any, Any]]:
+        """The gradients that g, the gradient of this node's value, implies for its parents."""
+        gradients = []
+        for parent, rule, saved, shape in self.edges:
+            gradient = rule.function(xp, g, *saved)
+            if shape is not None and gradient.shape != shape:
+                gradient = unbroadcast(xp, gradient, shape)
+            gradients.append((parent, gradient))
+        return gradients
+
+    def pull_recorded(self, namespace: Any, g: Any) -> list[tuple[Any, Any]]:
+        """As `pull`, but over Tensors, so that the gradient itself can be differentiated.
+
+        Saved inputs and outputs are tied back to the graph by the names that the rules give them.
+        """
+        parents = {rule.argument: parent for parent, rule, _, _ in self.edges}
+        parents["out"] = self
+        gradients = []
+        for parent, rule, saved, shape in self.edges:
+            linked = [namespace.link(value, parents[name]) if name in parents else value
+                      for name, value in zip(rule.names, saved, strict=True)]
+            gradient = rule.function(namespace, g, *linked)
+            if shape is not None and gradient.shape != shape:
+                gradient = unbroadcast(namespace, gradient, shape)
+            gradients.append((parent, gradient))
+        return gradients
+
+    def free(self) -> None:
+        """Drop the saved arrays; a later pass over this node raises."""
+        self.edges = None
+
+
+class Leaf:
+    """Where gradients end: the graph's side of a Tensor made with `requires_grad=True` or of a Parameter.
+
+    `slot` keeps the accumulated gradient; a Parameter owns one slot for life and gets a new Leaf per forward pass,
+    which remembers the version of the values it was made from.
+    """
+
+    __slots__ = ("dtype", "sequence", "slot", "version")
+
+    def __init__(self, slot: Slot, dtype: Any) -> None:
+        self.sequence = next_sequence()
+        self.slot = slot
+        self.version = slot.version
+        self.dtype = dtype
+
+    def check(self) -> None:
+        """Raise if the values have been changed since they were recorded."""
+        if self.version != self.slot.version:
+            raise GradientError("a backward pass over the parameter values of its forward pass",
+                                f"parameter {self.slot.name!r} changed by an optimiser step in between",
+                                "call backward on every loss first, then step; or run the forward pass again")
+
+
+class Slot:
+    """The gradient accumulated for one leaf, and the version of its values."""
+
+    __slots__ = ("gradient", "name", "version")
+
+    def __init__(self, name: str = "") -> None:
+        self.gradient: Any = None
+        self.version = 0
+        self.name = name
+
+
+def unbroadcast(xp: Any, g: Any, shape: tuple[int, ...]) -> Any:
+    """Sum g down to `shape`: the gradient of broadcasting."""
+    extra = g.ndim - len(shape)
+    if extra < 0:  # g itself is smaller, as when a rule returns a broadcastable gradient
+        return xp.broadcast_to(g, shape)
+    axes = tuple(range(extra)) + tuple(
+        axis + extra for axis, length in enumerate(shape) if length == 1 and g.shape[axis + extra] != 1)
+    if axes:
+        g = xp.sum(g, axis=axes, keepdims=True)
+    if extra:
+        g = xp.reshape(g, shape)
+    return g if g.shape == shape else xp.broadcast_to(g, shape)
+
+
+def run_backward(root: Any, g: Any, xp: Any, *, wanted: Iterable[Any] = (), stop_before: int = 0,
+                 create_graph: bool = False) -> dict[Any, Any]:
+    """Propagate g, the gradient of `root`, and return the gradient of each leaf and wanted node it reaches.
+
+    Parameters
+    ----------
+    xp : namespace
+        The raw namespace of g, or with `create_graph` the Tensor namespace.
+    wanted : nodes
+        Nodes to stop at and return.
+    stop_before : int
+        Nodes with a smaller sequence number belong to an outer graph: they are returned, not walked.
+    create_graph : bool
+        Record the pass itself, and keep the graph. Otherwise each node is freed once used.
+    """
+    wanted = frozenset(wanted)
+    pending: dict[Any, Any] = {root: g}
+    results: dict[Any, Any] = {}
+    heap = [(-root.sequence, root)]
+    while heap:
+        node = heapq.heappop(heap)[1]
+        g = pending.pop(node)
+        if node in wanted or node.sequence < stop_before or type(node) is Leaf:
+            results[node] = g
+            continue
+        if type(node) is Output:
+            _deposit(node, g, pending, heap)
+            continue
+        if node.edges is None:
+            raise GradientError("a graph that is still there", "a second backward pass over a graph already freed",
+                                "add the losses and call backward once, or run the forward pass again")
+        pulled = node.pull_recorded(xp, g) if create_graph else node.pull(xp, g)
+        for parent, gradient in pulled:
+            if gradient is None:
+                continue
+            if parent in pending:
+                pending[parent] = pending[parent] + gradient
+            else:
+                pending[parent] = gradient
+                heapq.heappush(heap, (-parent.sequence, parent))
+        if not create_graph:
+            node.free()
+    for node, g in results.items():
+        if type(node) is Leaf:
+            node.check()
+            if g.dtype != node.dtype:  # it met a wider dtype on its way
+                results[node] = xp.astype(g, node.dtype)
+    return results
+
+
+class Output:
+    """One output of a node that has several; it hands its gradient to the node at its own place."""
+
+    __slots__ = ("count", "index", "node", "sequence")
+
+    def __init__(self, node: Any, index: int, count: int) -> None:
+        self.sequence = next_sequence()
+        self.node, self.index, self.count = node, index, count
+
+
+def _deposit(output: Output, g: Any, pending: dict[Any, Any], heap: list) -> None:
+    gradients = pending.get(output.node)
+    if gradients is None:
+        gradients = pending[output.node] = [None] * output.count
+        heapq.heappush(heap, (-output.node.sequence, output.node))
+    gradients[output.index] = g

@@ -1,0 +1,242 @@
+"""Builds, for each raw Array API library, the namespace whose functions are the standard's, recorded.
+
+`xp.zeros` must know which library it stands for, so there is one namespace and one Tensor type per library, generated
+from the standard's list of signatures. Elementwise functions, of which a step runs most, get closures of their own.
+"""
+
+from __future__ import annotations
+
+import types
+from typing import Any
+
+from portable_nn.autodiff import standard
+from portable_nn.autodiff.engine import Node, is_recording, next_sequence
+from portable_nn.autodiff.rules import DISCRETE, RULES, load_rules
+from portable_nn.autodiff.tensor import Tensor, bind_operators, make_tensor_type
+from portable_nn.backend.errors import DTypeError, GradientError
+from portable_nn.backend.namespace import array_namespace, namespace_name, register_namespace
+
+_namespaces: dict[int, TensorNamespace] = {}
+#: A new object without a call of its constructor: half the cost of recording a small operation was there.
+create = object.__new__
+_PYTHON_SCALARS = frozenset({bool, int, float, complex})
+
+
+def tensor_namespace(raw: Any) -> TensorNamespace:
+    """The namespace that records the operations of the raw namespace `raw`; built at its first use."""
+    namespace = _namespaces.get(id(raw))
+    if namespace is None:
+        load_rules()
+        namespace = _namespaces[id(raw)] = TensorNamespace(raw)
+        register_namespace(namespace.Tensor, namespace, records=raw)
+    return namespace
+
+
+class TensorNamespace(types.ModuleType):
+    """An Array API namespace over Tensors of one library.
+
+    Attributes
+    ----------
+    raw : namespace
+        The library underneath.
+    Tensor : type
+        The Tensor type of this namespace.
+    """
+
+    def __init__(self, raw: Any) -> None:
+        super().__init__(f"portable_nn.autodiff.{namespace_name(raw)}")
+        self.raw = raw
+        self.Tensor = make_tensor_type(self)
+        for name in standard.CONSTANTS + standard.DTYPES:
+            if hasattr(raw, name):
+                setattr(self, name, getattr(raw, name))
+        self._add_functions(self, raw, standard.FUNCTIONS)
+        for name in standard.UNARY:
+            setattr(self, name, self._unary(name))
+        for name in standard.BINARY:
+            setattr(self, name, self._binary(name))
+        from portable_nn.autodiff import creation, derived
+
+        self._add_extension("linalg", standard.LINALG, standard.LINALG_SHARED)
+        self._add_extension("fft", standard.FFT, ())
+        creation.add_creation(self)
+        derived.add_derived(self)
+        bind_operators(self.Tensor, self)
+
+    def lift(self, x: Any) -> Any:
+        """x as a Tensor of this namespace: raw arrays of its library become constants; anything else raises."""
+        if type(x) is self.Tensor:
+            return x
+        if not isinstance(x, Tensor) and array_namespace(x) is self.raw:
+            return self.Tensor(x)
+        array_namespace(self.Tensor(self.raw.empty((0,))), x)  # raises, naming both libraries
+        raise DTypeError("arrays of one library", f"{type(x).__name__}", "convert it first")
+
+    def unwrap(self, x: Any) -> Any:
+        """The raw array of a Tensor; Python scalars and None as they are."""
+        if type(x) is self.Tensor:
+            return x._data
+        if x is None or type(x) in _PYTHON_SCALARS:
+            return x
+        return self.lift(x)._data
+
+    def link(self, value: Any, node: Any) -> Any:
+        """A Tensor over a saved array, tied to the node that made it."""
+        return self.Tensor(value, node) if node is not None and value is not None else value
+
+    def record_operation(self, name: str, function: Any, arguments: tuple, arrays: tuple, options: dict) -> Any:
+        """Run `function(*raw arrays, **options)` and put it on the tape under the rules called `name`.
+
+        Raises
+        ------
+        GradientError
+            An argument that needs a gradient has no rule.
+        """
+        data = tuple(map(self.unwrap, arrays))
+        nodes = [x._node if type(x) is self.Tensor else None for x in arrays]
+        recorded = name not in DISCRETE and any(node is not None for node in nodes) and is_recording()
+        if recorded:
+            rules = RULES.get(name, {})
+            for argument, node in zip(arguments, nodes, strict=True):
+                if node is not None and argument not in rules:
+                    _refuse(name, argument)
+        out = function(*data, **options)
+        if not recorded:
+            return self.wrap(out)
+        known = {**options, **dict(zip(arguments, data, strict=True)), "out": out}
+        edges = []
+        for argument, x, node in zip(arguments, data, nodes, strict=True):
+            if node is not None:
+                known["shape"], known["dtype"] = x.shape, x.dtype
+                rule = rules[argument]
+                edges.append((node, rule, tuple(known[key] for key in rule.names), x.shape))
+        return self.Tensor(out, Node(tuple(edges)))
+
+    def wrap(self, out: Any) -> Any:
+        """Results as constant Tensors; tuples (named ones too) element by element."""
+        if isinstance(out, tuple):
+            wrapped = [self.Tensor(x) for x in out]
+            return type(out)(*wrapped) if hasattr(out, "_fields") else tuple(wrapped)
+        return self.Tensor(out) if hasattr(out, "dtype") else out
+
+    def _add_functions(self, target: Any, library: Any, signatures: list[str]) -> None:
+        """Generate the wrapper of each signature into `target`, from the functions of `library`."""
+        for text in signatures:
+            name = text[:text.index("(")]
+            if hasattr(library, name):
+                setattr(target, name, generate(text, getattr(library, name), self.record_operation))
+
+    def _add_extension(self, extension: str, signatures: list[str], shared: tuple[str, ...]) -> None:
+        library = getattr(self.raw, extension, None)
+        if library is None:
+            return
+        module = types.ModuleType(f"{self.__name__}.{extension}")
+        self._add_functions(module, library, signatures)
+        for name in shared:
+            setattr(module, name, getattr(self, name))
+        setattr(self, extension, module)
+
+    def _unary(self, name: str) -> Any:
+        T, raw, unwrap = self.Tensor, getattr(self.raw, name), self.unwrap
+        rule = RULES.get(name, {}).get("x")
+        discrete = name in DISCRETE
+        saves_x, saves_out = (name in rule.names for name in ("x", "out")) if rule else (False, False)
+
+        def function(x, /):
+            if type(x) is not T:
+                return T(raw(unwrap(x)))
+            out = raw(x._data)
+            node = x._node
+            if node is None or discrete or not is_recording():
+                return T(out)
+            if rule is None:
+                _refuse(name, "x")
+            saved = (x._data, out) if saves_x and saves_out else (x._data,) if saves_x else (out,) if saves_out else ()
+            made = create(Node)
+            made.sequence = next_sequence()
+            made.edges = ((node, rule, saved, None),)
+            result = create(T)
+            result._data, result._node = out, made
+            return result
+
+        return _named(function, name)
+
+    def _binary(self, name: str) -> Any:
+        T, raw, unwrap = self.Tensor, getattr(self.raw, name), self.unwrap
+        rules = RULES.get(name)
+        rule1, rule2 = (rules["x1"], rules["x2"]) if rules else (None, None)
+        save1, save2 = (_savers[rule.names] for rule in (rule1, rule2)) if rules else (None, None)
+        constant = rules is None and name in DISCRETE
+
+        def function(x1, x2, /):
+            node1 = node2 = None
+            if type(x1) is T:
+                node1, x1 = x1._node, x1._data
+            elif type(x1) not in _PYTHON_SCALARS:
+                x1 = unwrap(x1)
+            if type(x2) is T:
+                node2, x2 = x2._node, x2._data
+            elif type(x2) not in _PYTHON_SCALARS:
+                x2 = unwrap(x2)
+            out = raw(x1, x2)
+            if (node1 is None and node2 is None) or constant or not is_recording():
+                return T(out)
+            if rules is None:
+                _refuse(name, "x1" if node1 is not None else "x2")
+            shape = out.shape
+            if node1 is not None:
+                shape1 = x1.shape
+                edge1 = (node1, rule1, save1(x1, x2, out), None if shape1 == shape else shape1)
+            if node2 is not None:
+                shape2 = x2.shape
+                edge2 = (node2, rule2, save2(x1, x2, out), None if shape2 == shape else shape2)
+            made = create(Node)
+            made.sequence = next_sequence()
+            made.edges = (edge2,) if node1 is None else (edge1,) if node2 is None else (edge1, edge2)
+            result = create(T)
+            result._data, result._node = out, made
+            return result
+
+        return _named(function, name)
+
+
+#: What a binary rule asks for -> what to save for it.
+_savers = {
+    (): lambda x1, x2, out: (),
+    ("x1",): lambda x1, x2, out: (x1,),
+    ("x2",): lambda x1, x2, out: (x2,),
+    ("x1", "x2"): lambda x1, x2, out: (x1, x2),
+    ("x1", "out"): lambda x1, x2, out: (x1, out),
+    ("x2", "out"): lambda x1, x2, out: (x2, out),
+    ("x1", "x2", "out"): lambda x1, x2, out: (x1, x2, out),
+}
+
+
+def _refuse(name: str, argument: str) -> None:
+    raise GradientError("a function with a gradient rule", f"{name}, argument {argument!r}",
+                        "detach the Tensor if its gradient is not wanted, or write the function with "
+                        "portable_nn.custom_gradient")
+
+
+def _named(function: Any, name: str) -> Any:
+    function.__name__ = function.__qualname__ = name
+    return function
+
+
+def generate(text: str, function: Any, record: Any) -> Any:
+    """A function with the signature `text` that records `function`."""
+    name, inner = text[:text.index("(")], text[text.index("(") + 1:-1]
+    parts = [part.strip() for part in inner.split(",")]
+    names = [part.split("=")[0] for part in parts if part not in "/*"]
+    positional_only = {part.split("=")[0] for part in parts[:parts.index("/")]} if "/" in parts else set()
+    arrays = [n for n in names if n in standard.ARRAY_ARGUMENTS]
+    options = [n for n in names if n not in standard.ARRAY_ARGUMENTS]
+    keyword_only = set(names[[p for p in parts if p != "/"].index("*"):]) if "*" in parts else set()
+    passed = ", ".join(n if n in positional_only or (n in arrays and n not in keyword_only) else f"{n}={n}" for n in names)
+    source = (f"def call({', '.join(names)}):\n    return function({passed})\n"
+              f"def {text[:text.index('(')]}({inner}):\n"
+              f"    return record({name!r}, call, {tuple(arrays)!r}, ({''.join(f'{n}, ' for n in arrays)}), "
+              f"{{{', '.join(f'{n!r}: {n}' for n in options)}}})\n")
+    scope: dict[str, Any] = {"function": function, "record": record}
+    exec(source, scope)  # as namedtuple does: the signature is data, and the exact one is worth 2 µs a call
+    return _named(scope[name], name)

@@ -1,0 +1,27 @@
+"""Gradients of functions that select elements: what was not selected gets zero, what was selected twice gets the sum."""
+
+from __future__ import annotations
+
+from portable_nn.autodiff.primitive import place, place_along_axis, scatter_rows, to_native_device
+from portable_nn.autodiff.rules import define_rule
+
+
+def _take(xp, g, shape, indices, axis):
+    axis = 0 if axis is None else axis % len(shape)
+    rows = scatter_rows(xp.moveaxis(g, axis, 0), indices=indices, size=shape[axis])
+    return xp.moveaxis(rows, 0, axis)
+
+
+def _where(xp, g, condition, side):
+    zeros = xp.zeros_like(g)
+    return xp.where(condition, g, zeros) if side == 1 else xp.where(condition, zeros, g)
+
+
+define_rule("getitem", x=lambda xp, g, shape, key: place(g, key=key, shape=shape))
+define_rule("take", x=_take)
+define_rule("take_along_axis",
+            x=lambda xp, g, shape, indices, axis: place_along_axis(g, indices=indices, axis=axis, shape=shape))
+define_rule("where", x1=lambda xp, g, condition: _where(xp, g, condition, 1),
+            x2=lambda xp, g, condition: _where(xp, g, condition, 2))
+define_rule("setitem", x=lambda xp, g, key: g[key])
+define_rule("to_device", x=lambda xp, g, origin: to_native_device(g, origin))
