@@ -132,7 +132,7 @@ def to_numpy(x: Any) -> np.ndarray:
 def dtype_name(dtype: Any) -> str:
     """The standard's name of any library's dtype: `float32`, `int64`, `bool`."""
     name = getattr(dtype, "name", None) or str(getattr(dtype, "_np_dtype", dtype))
-    return name.split(".")[-1]
+    return name.split(".")[-1].rstrip("'>")  # str(numpy.int32) is "<class 'numpy.int32'>"
 
 
 def default_rtol(dtype: Any) -> float:

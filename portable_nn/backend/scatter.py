@@ -8,6 +8,7 @@ from typing import Any
 import array_api_compat
 import numpy as np
 
+from portable_nn.backend.devices import convert, to_numpy
 from portable_nn.backend.errors import DataError, DTypeError, ShapeError
 from portable_nn.backend.namespace import array_namespace, is_tensor
 
@@ -78,8 +79,7 @@ def define_scatter_add(indices: Any, values: Any, size: int) -> Any:
     device = array_api_compat.device(values)
     if n == 0 or size == 0 or row == 0:
         return xp.zeros((size, *values.shape[1:]), dtype=values.dtype, device=device)
-    order = xp.argsort(indices, stable=True)
-    keys = xp.astype(xp.take(indices, order, axis=0), order.dtype)      # (n,) ascending, of a dtype that holds size
+    order, keys, head = _sort(xp, indices, size, device)
     sums = xp.take(xp.reshape(values, (n, row)), order, axis=0)         # (n, row)
     zeros = xp.zeros((n, row), dtype=values.dtype, device=device)
     step = 1
@@ -88,12 +88,25 @@ def define_scatter_add(indices: Any, values: Any, size: int) -> Any:
         more = xp.where(same[:, None], sums[step:, :], zeros[step:, :])
         sums = sums + xp.concat([more, zeros[:step, :]], axis=0)
         step *= 2
-    rows = xp.arange(size, dtype=keys.dtype, device=device)
-    head = xp.searchsorted(keys, rows)                                  # (size,) first i with keys[i] >= row
     head = xp.where(head < n, head, xp.zeros_like(head))
+    rows = xp.arange(size, dtype=keys.dtype, device=device)
     present = xp.take(keys, head, axis=0) == rows
     result = xp.where(present[:, None], xp.take(sums, head, axis=0), zeros[:1, :])
     return xp.reshape(result, (size, *values.shape[1:]))
+
+
+def _sort(xp: Any, indices: Any, size: int, device: Any) -> tuple[Any, Any, Any]:
+    """The order that sorts the indices, the sorted indices, and for each row of the table its first place."""
+    integers = xp.__array_namespace_info__().dtypes(device=device, kind="signed integer")
+    if "int64" not in integers:  # there array-api-strict 2.6 returns int64 from argsort all the same: sort on the host
+        host = to_numpy(indices)
+        order = np.argsort(host, stable=True)
+        keys = host[order]
+        head = np.searchsorted(keys, np.arange(size))
+        return tuple(convert(i, dtype="int32", xp=xp, device=device) for i in (order, keys, head))
+    order = xp.argsort(indices, stable=True)
+    keys = xp.astype(xp.take(indices, order, axis=0), xp.int64)         # (n,) of a dtype that holds size
+    return order, keys, xp.searchsorted(keys, xp.arange(size, dtype=xp.int64, device=device))
 
 
 def _check_range(xp: Any, indices: Any, size: int) -> None:
