@@ -5,11 +5,12 @@ A frame lives in a context variable, so two threads may call one model at the sa
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
+from portable_nn.autodiff.tensor import Tensor
 from portable_nn.backend.random import Stream
 
 
@@ -19,31 +20,50 @@ class Frame:
     Attributes
     ----------
     recording : bool
-        Whether parameters appear as Tensors (and the call goes on the tape) or as raw arrays.
-    paths : dict
-        Module identity -> dotted path below the root, the name under which it draws random numbers.
+        Whether parameters and buffers appear as Tensors, and the call goes on the tape, or as raw arrays.
+    paths : callable
+        Gives a dict from module identity to the dotted path below the root, under which a module draws random numbers.
     seed, step : int
         The root's seed and the number of its training call.
     calls : dict
         Path -> how many draws it has made in this call.
     buffers : dict
-        (module, name) -> value to be written when the root call ends.
+        Buffer -> value to be written when the root call ends.
     views : dict
-        Parameter -> what it appears as in this frame.
+        Parameter or buffer -> what it appears as in this frame.
+    observer : callable or None
+        `observer(module, output)` after each inner module call.
     """
 
-    __slots__ = ("buffers", "calls", "paths", "recording", "seed", "step", "views")
+    __slots__ = ("buffers", "calls", "observer", "paths", "recording", "seed", "step", "views")
 
-    def __init__(self, *, recording: bool, paths: dict[int, str], seed: int = 0, step: int = 0) -> None:
+    def __init__(self, *, recording: bool, paths: Callable[[], dict[int, str]] = dict, seed: int = 0, step: int = 0,
+                 observer: Callable[[Any, Any], None] | None = None) -> None:
         self.recording = recording
-        self.paths, self.seed, self.step = paths, seed, step
+        self.paths, self.seed, self.step, self.observer = paths, seed, step, observer
         self.calls: dict[str, int] = {}
-        self.buffers: dict[tuple[Any, str], Any] = {}
+        self.buffers: dict[Any, Any] = {}
         self.views: dict[Any, Any] = {}
+
+    def parameter(self, handle: Any) -> Any:
+        """What a parameter appears as: its one leaf Tensor while recording, else its raw array."""
+        view = self.views.get(handle)
+        if view is None:
+            view = self.views[handle] = handle.tensor if self.recording else handle.data
+        return view
+
+    def buffer(self, handle: Any) -> Any:
+        """What a buffer appears as, its value written in this call included."""
+        value = self.buffers.get(handle)
+        if value is None:
+            value = self.views.get(handle)
+        if value is None:
+            value = handle.data
+        return Tensor(value) if self.recording and not isinstance(value, Tensor) else value
 
     def next_stream(self, module: Any) -> Stream:
         """The random stream of the module's next draw in this call."""
-        path = self.paths.get(id(module), "")
+        path = self.paths().get(id(module), "")
         call = self.calls.get(path, 0)
         self.calls[path] = call + 1
         return Stream(self.seed, path, step=self.step, call=call)
@@ -58,6 +78,7 @@ class Frame:
 _frame: ContextVar[Frame | None] = ContextVar("portable_nn_frame", default=None)
 #: The frame of the root call under way in this context, or None.
 current_frame = _frame.get
+set_frame, reset_frame = _frame.set, _frame.reset
 
 
 @contextmanager

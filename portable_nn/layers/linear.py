@@ -1,0 +1,48 @@
+"""y = x Wᵀ + b."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from portable_nn import functional
+from portable_nn.layers.initializers import torch_uniform
+from portable_nn.layers.module import Module
+from portable_nn.layers.parameter import Parameter
+
+
+class Linear(Module):
+    """An affine map of the last axis: y = x Wᵀ + b.
+
+    Shape
+    -----
+    (..., in_features) -> (..., out_features)
+
+    Parameters
+    ----------
+    in_features, out_features : int
+    bias : bool
+        Whether to add b.
+
+    Attributes
+    ----------
+    weight : Parameter (out_features, in_features)
+        Drawn uniformly from ±1/√in_features, as is the bias.
+    bias : Parameter (out_features,), or None
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> Linear(3, 2)(np.ones((5, 3), dtype=np.float32)).shape
+    (5, 2)
+    """
+
+    def __init__(self, in_features: int, out_features: int, bias: bool = True) -> None:
+        self.in_features, self.out_features = in_features, out_features
+        self.weight = Parameter((out_features, in_features), torch_uniform(in_features))
+        self.bias = Parameter((out_features,), torch_uniform(in_features)) if bias else None
+
+    def forward(self, x: Any) -> Any:
+        return functional.linear(x, self.weight, self.bias, activation=None)  # (..., I) -> (..., O)
+
+    def extra_repr(self) -> str:
+        return f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}"
