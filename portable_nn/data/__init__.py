@@ -1,0 +1,26 @@
+"""Data on the host: batches in keyed order, sparse texts, windows over series, scaling, splits and tables."""
+
+from __future__ import annotations
+
+from portable_nn.data.batching import Batches as Batches
+from portable_nn.data.batching import batches as batches
+from portable_nn.data.batching import to_tensors as to_tensors
+from portable_nn.data.calendars import calendar as calendar
+from portable_nn.data.calendars import calendar_names as calendar_names
+from portable_nn.data.datasets import Sentiment as Sentiment
+from portable_nn.data.datasets import Series as Series
+from portable_nn.data.datasets import load_sentiment as load_sentiment
+from portable_nn.data.datasets import load_series as load_series
+from portable_nn.data.rowwise import SparseRows as SparseRows
+from portable_nn.data.rowwise import check_finite as check_finite
+from portable_nn.data.rowwise import row_count as row_count
+from portable_nn.data.rowwise import rows as rows
+from portable_nn.data.scaling import Scaler as Scaler
+from portable_nn.data.splits import split_by_hash as split_by_hash
+from portable_nn.data.splits import split_in_time as split_in_time
+from portable_nn.data.tables import find_package_file as find_package_file
+from portable_nn.data.tables import load_csv as load_csv
+from portable_nn.data.tables import parse_timestamps as parse_timestamps
+from portable_nn.data.text import TextVectorizer as TextVectorizer
+from portable_nn.data.windowing import Windows as Windows
+from portable_nn.data.windowing import windows as windows
