@@ -6,11 +6,12 @@ Backward pops nodes from a heap, latest first, so it needs no recursion however 
 
 from __future__ import annotations
 
-import heapq
 import itertools
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from heapq import heappop as pop
+from heapq import heappush as push
 from typing import Any
 
 from portable_nn.backend.errors import GradientError
@@ -115,14 +116,15 @@ class Leaf:
 
 
 class Slot:
-    """The gradient accumulated for one leaf, and the version of its values."""
+    """The gradient accumulated for one leaf, the version of its values, and a weak reference to its optimiser."""
 
-    __slots__ = ("gradient", "name", "version")
+    __slots__ = ("gradient", "name", "owner", "version")
 
     def __init__(self, name: str = "") -> None:
         self.gradient: Any = None
         self.version = 0
         self.name = name
+        self.owner: Any = None
 
 
 def unbroadcast(xp: Any, g: Any, shape: tuple[int, ...]) -> Any:
@@ -159,7 +161,7 @@ def run_backward(root: Any, g: Any, xp: Any, *, wanted: Iterable[Any] = (), stop
     results: dict[Any, Any] = {}
     heap = [(-root.sequence, root)]
     while heap:
-        node = heapq.heappop(heap)[1]
+        node = pop(heap)[1]
         g = pending.pop(node)
         if node in wanted or node.sequence < stop_before or type(node) is Leaf:
             results[node] = g
@@ -170,15 +172,15 @@ def run_backward(root: Any, g: Any, xp: Any, *, wanted: Iterable[Any] = (), stop
         if node.edges is None:
             raise GradientError("a graph that is still there", "a second backward pass over a graph already freed",
                                 "add the losses and call backward once, or run the forward pass again")
-        pulled = node.pull_recorded(xp, g) if create_graph else node.pull(xp, g)
-        for parent, gradient in pulled:
+        for parent, gradient in node.pull_recorded(xp, g) if create_graph else node.pull(xp, g):
             if gradient is None:
                 continue
-            if parent in pending:
-                pending[parent] = pending[parent] + gradient
-            else:
+            known = pending.get(parent)
+            if known is None:
                 pending[parent] = gradient
-                heapq.heappush(heap, (-parent.sequence, parent))
+                push(heap, (-parent.sequence, parent))
+            else:
+                pending[parent] = known + gradient
         if not create_graph:
             node.free()
     for node, g in results.items():
@@ -203,5 +205,6 @@ def _deposit(output: Output, g: Any, pending: dict[Any, Any], heap: list) -> Non
     gradients = pending.get(output.node)
     if gradients is None:
         gradients = pending[output.node] = [None] * output.count
-        heapq.heappush(heap, (-output.node.sequence, output.node))
-    gradients[output.index] = g
+        push(heap, (-output.node.sequence, output.node))
+    known = gradients[output.index]
+    gradients[output.index] = g if known is None else known + g

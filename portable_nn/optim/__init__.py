@@ -1,0 +1,9 @@
+"""Optimisers, learning-rate schedules and clipping."""
+
+from portable_nn.optim.adam import Adam, AdamW
+from portable_nn.optim.clipping import clip_grad_norm
+from portable_nn.optim.optimizer import Optimizer
+from portable_nn.optim.schedules import Constant, Cosine, Step, Warmup
+from portable_nn.optim.sgd import SGD
+
+__all__ = ["SGD", "Adam", "AdamW", "Constant", "Cosine", "Optimizer", "Step", "Warmup", "clip_grad_norm"]

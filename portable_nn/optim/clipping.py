@@ -1,0 +1,53 @@
+"""Clipping of gradients by their global norm."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from portable_nn.backend.errors import ArgumentError
+from portable_nn.backend.namespace import array_namespace
+
+
+def global_norm(gradients: list[Any]) -> Any:
+    """The Euclidean norm of all gradients taken together, as a 0-d array; nothing is read back."""
+    xp = array_namespace(*gradients)
+    total = None
+    for g in gradients:
+        flat = xp.reshape(g, (-1,))
+        square = xp.vecdot(flat, flat)
+        total = square if total is None else total + square
+    return xp.sqrt(total)
+
+
+def clip_factor(norm: Any, max_norm: float) -> Any:
+    """min(1, max_norm / (norm + 1e-6)), as PyTorch has it."""
+    xp = array_namespace(norm)
+    factor = max_norm / (norm + 1e-6)
+    return xp.where(factor < 1, factor, xp.ones_like(factor))
+
+
+def clip_grad_norm(parameters: Iterable[Any], max_norm: float) -> Any:
+    """Scale the accumulated gradients together so that their global norm is at most `max_norm`; returns the norm.
+
+    Parameters
+    ----------
+    parameters : iterable of Parameter
+    max_norm : float
+        Above 0.
+
+    Returns
+    -------
+    array of no axes
+        The norm before clipping; 0.0 where no parameter has a gradient.
+    """
+    if not max_norm > 0:
+        raise ArgumentError("max_norm above 0", f"{max_norm}", "pass for example 1.0")
+    owners = [p for p in parameters if p.grad is not None]
+    if not owners:
+        return 0.0
+    norm = global_norm([p.grad for p in owners])
+    factor = clip_factor(norm, max_norm)
+    for p in owners:
+        p.grad = p.grad * factor
+    return norm

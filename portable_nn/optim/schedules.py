@@ -1,0 +1,75 @@
+"""Learning-rate schedules: pure functions of the step number, so that a resumed run needs nothing but that number.
+
+Pass one in place of the number: `AdamW(model.parameters(), lr=Cosine(1e-3))`. Called with the number of updates made so
+far and the number planned (None outside `fit`), a schedule returns the learning rate of the next one.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from portable_nn.backend.errors import ArgumentError
+
+Schedule = Callable[[int, "int | None"], float]
+
+
+@dataclass(frozen=True)
+class Constant:
+    """Always `lr`."""
+
+    lr: float
+
+    def __call__(self, step: int, total: int | None) -> float:
+        return self.lr
+
+
+@dataclass(frozen=True)
+class Step:
+    """`lr` times `factor` once for every `every` steps gone."""
+
+    lr: float
+    every: int
+    factor: float = 0.1
+
+    def __post_init__(self) -> None:
+        if self.every < 1:
+            raise ArgumentError("every of 1 step or more", f"{self.every}", "pass a number of updates")
+
+    def __call__(self, step: int, total: int | None) -> float:
+        return self.lr * self.factor ** (step // self.every)
+
+
+@dataclass(frozen=True)
+class Cosine:
+    """From `lr` down to `final` along half a cosine over `steps`, then `final` (Loshchilov and Hutter, "SGDR", 2017).
+
+    `steps` may be left out inside `fit`: the schedule then runs over the whole training.
+    """
+
+    lr: float
+    steps: int | None = None
+    final: float = 0.0
+
+    def __call__(self, step: int, total: int | None) -> float:
+        steps = self.steps if self.steps is not None else total
+        if steps is None:
+            raise ArgumentError("a number of steps for the cosine", "none planned", "pass Cosine(lr, steps=…) outside fit")
+        share = min(step / max(steps, 1), 1.0)
+        return self.final + (self.lr - self.final) * (1 + math.cos(math.pi * share)) / 2
+
+
+@dataclass(frozen=True)
+class Warmup:
+    """Linearly up over the first `steps`, then `schedule` (a schedule or a number), whose own clock starts there."""
+
+    schedule: Schedule | float
+    steps: int
+
+    def __call__(self, step: int, total: int | None) -> float:
+        rest = None if total is None else max(total - self.steps, 0)
+        if step >= self.steps:
+            return self.schedule(step - self.steps, rest) if callable(self.schedule) else self.schedule
+        peak = self.schedule(0, rest) if callable(self.schedule) else self.schedule
+        return peak * (step + 1) / self.steps
