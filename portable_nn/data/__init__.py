@@ -7,6 +7,8 @@ from portable_nn.data.batching import batches as batches
 from portable_nn.data.batching import to_tensors as to_tensors
 from portable_nn.data.calendars import calendar as calendar
 from portable_nn.data.calendars import calendar_names as calendar_names
+from portable_nn.data.calendars import day_types as day_types
+from portable_nn.data.climatology import Climatology as Climatology
 from portable_nn.data.datasets import Sentiment as Sentiment
 from portable_nn.data.datasets import Series as Series
 from portable_nn.data.datasets import load_sentiment as load_sentiment

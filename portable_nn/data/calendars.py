@@ -23,11 +23,12 @@ def calendar(timestamps: Any, parts: Mapping[str, int | str] | None = None, holi
         Local time, since days and weeks are.
     parts : dict, optional
         Which parts, in which encoding; by default `DEFAULT_PARTS`. Keys: `"time_of_day"`, `"weekday"` (Monday first),
-        `"day_of_year"`, `"month"`. Values: a number k for k pairs sin 2πjφ, cos 2πjφ, j = 1…k, where φ in [0, 1) is the
-        position in the day, the week or the year; or `"one_hot"` (7 weekdays, 12 months); `"one_hot:48"` divides
-        the day, the week or the year into that many equal slots.
+        `"day_type"` (the weekday, or an eighth type on holidays; `"one_hot"` only), `"day_of_year"`, `"month"`.
+        Values: a number k for k pairs sin 2πjφ, cos 2πjφ, j = 1…k, where φ in [0, 1) is the position in the day, the
+        week or the year; or `"one_hot"` (24 hours, 7 weekdays, 12 months); `"one_hot:48"` divides the day, the week or
+        the year into that many equal slots.
     holidays : array (N,), optional
-        Added as a last column, for example 1 on a holiday and 0 elsewhere.
+        True or 1 on a holiday. Added as a last column, unless `"day_type"` is among the parts.
 
     Returns
     -------
@@ -38,9 +39,20 @@ def calendar(timestamps: Any, parts: Mapping[str, int | str] | None = None, holi
     ArgumentError, DataError, ShapeError
         An unknown part or encoding; something that is no moment; holidays of another length.
     """
-    times = _as_times(timestamps)
+    times = as_times(timestamps)
     columns: list[np.ndarray] = []
-    for part, encoding in _checked(parts).items():
+    parts = _checked(parts)
+    if holidays is not None:
+        holidays = np.asarray(holidays)
+        if holidays.shape != times.shape:
+            raise ShapeError(f"holidays of shape {times.shape}, one for each moment", f"{holidays.shape}",
+                             "pass one per timestamp")
+    elif "day_type" in parts:
+        raise ArgumentError("holidays, which day_type needs", "None", "pass holidays, or use weekday")
+    for part, encoding in parts.items():
+        if part == "day_type":
+            columns.append(day_types(times, holidays)[:, None] == np.arange(8))
+            continue
         phase = _phase(part, times)
         if isinstance(encoding, int):
             angles = 2 * np.pi * phase[:, None] * np.arange(1, encoding + 1)
@@ -49,11 +61,7 @@ def calendar(timestamps: Any, parts: Mapping[str, int | str] | None = None, holi
             # 1e-9: a phase of 8/24 must fall into slot 8 of 24, whichever way it was rounded.
             slot = np.floor(phase * _slots(part, encoding) + 1e-9).astype(np.int64)
             columns.append(slot[:, None] == np.arange(_slots(part, encoding)))
-    if holidays is not None:
-        holidays = np.asarray(holidays)
-        if holidays.shape != times.shape:
-            raise ShapeError(f"holidays of shape {times.shape}, one for each moment", f"{holidays.shape}",
-                             "pass one per timestamp")
+    if holidays is not None and "day_type" not in parts:
         columns.append(holidays[:, None])
     return np.concatenate([np.zeros((len(times), 0), dtype=np.float32), *columns], axis=1).astype(np.float32)
 
@@ -69,7 +77,14 @@ def calendar_names(parts: Mapping[str, int | str] | None = None) -> list[str]:
     return names
 
 
-def _as_times(timestamps: Any) -> np.ndarray:
+def day_types(timestamps: Any, holidays: Any = None) -> np.ndarray:
+    """Type of day of each moment, int64 (N,): 0 to 6 for Monday to Sunday, 7 on a holiday."""
+    weekday = (as_times(timestamps).astype(np.int64) // _DAY + 3) % 7  # 1970-01-01 was a Thursday
+    return weekday if holidays is None else np.where(np.asarray(holidays, dtype=np.bool_), 7, weekday)
+
+
+def as_times(timestamps: Any) -> np.ndarray:
+    """Return `timestamps` (N,) as datetime64[s]; DataError or ShapeError where they are not that."""
     try:
         times = np.asarray(timestamps).astype("datetime64[s]")
     except (TypeError, ValueError) as error:
@@ -89,7 +104,7 @@ def _phase(part: str, times: np.ndarray) -> np.ndarray:
     if part == "time_of_day":
         return seconds % _DAY / _DAY
     if part == "weekday":
-        return (seconds + 3 * _DAY) % (7 * _DAY) / (7 * _DAY)  # 1970-01-01 was a Thursday
+        return (seconds + 3 * _DAY) % (7 * _DAY) / (7 * _DAY)
     if part == "month":
         return times.astype("datetime64[M]").astype(np.int64) % 12 / 12
     year: Any = times.astype("datetime64[Y]")
@@ -99,15 +114,18 @@ def _phase(part: str, times: np.ndarray) -> np.ndarray:
 
 def _slots(part: str, encoding: str) -> int:
     if encoding == "one_hot":
-        return {"time_of_day": 24, "weekday": 7, "month": 12, "day_of_year": 366}[part]
+        return {"time_of_day": 24, "weekday": 7, "day_type": 8, "month": 12, "day_of_year": 366}[part]
     return int(encoding.removeprefix("one_hot:"))
 
 
 def _checked(parts: Mapping[str, int | str] | None) -> Mapping[str, int | str]:
     parts = DEFAULT_PARTS if parts is None else parts
     for part, encoding in parts.items():
-        if part not in ("time_of_day", "weekday", "day_of_year", "month"):
-            raise ArgumentError("time_of_day, weekday, day_of_year or month", repr(part), "name a part of the calendar")
+        if part not in ("time_of_day", "weekday", "day_type", "day_of_year", "month"):
+            raise ArgumentError("time_of_day, weekday, day_type, day_of_year or month", repr(part),
+                                "name a part of the calendar")
+        if part == "day_type" and encoding != "one_hot":
+            raise ArgumentError("'one_hot' for day_type", repr(encoding), "a type of day has no position to encode")
         slots = encoding.removeprefix("one_hot:") if isinstance(encoding, str) else ""
         right = encoding == "one_hot" or (slots.isdecimal() and int(slots) > 0) if isinstance(encoding, str) \
             else isinstance(encoding, int) and not isinstance(encoding, bool) and encoding > 0

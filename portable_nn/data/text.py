@@ -19,9 +19,9 @@ class TextVectorizer:
     has it. Rows are then divided by their Euclidean length, as `norm` says.
 
     With `naive_bayes`, columns are multiplied by |r|, r the log-count ratio (Wang & Manning 2012, Baselines and
-    Bigrams, section 2.1): r = ln((α + p) / Σ(α + p)) − ln((α + q) / Σ(α + q)), p and q the sums of a column over the training
-    texts of label 1 and of label 0, Σ over the columns of words, or of characters. The paper's own r is that of
-    count="binary", idf=False, norm=None. (The sign is the model's to learn.)
+    Bigrams, section 2.1): r = ln((α + p) / Σ(α + p)) − ln((α + q) / Σ(α + q)), p and q the sums of a column over the
+    training texts of label 1 and of label 0, Σ over the columns of words, or of characters. The paper's own r is that
+    of count="binary", idf=False, norm=None. (The sign is the model's to learn.)
 
     Last come `character_weight` and, with `rescale`, one number for everything: the mean squared length of a training
     row becomes 1, which leaves learning rates the same whatever the options.

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from portable_nn.backend.errors import ArgumentError, DataError, ShapeError
-from portable_nn.data import calendar, calendar_names
+from portable_nn.data import calendar, calendar_names, day_types
 
 _PARTS = {"time_of_day": "one_hot:48", "weekday": "one_hot", "month": "one_hot", "day_of_year": 1}
 
@@ -46,11 +46,23 @@ def test_default_columns():
     assert calendar(["2024-01-01"], {}).shape == (1, 0)
 
 
+def test_types_of_day():
+    days = np.datetime64("2024-04-01") + np.arange(7)  # Monday to Sunday
+    holidays = np.asarray([1, 0, 0, 0, 0, 0, 0])
+    assert day_types(days).tolist() == [0, 1, 2, 3, 4, 5, 6]
+    assert day_types(days, holidays).tolist() == [7, 1, 2, 3, 4, 5, 6]
+    features = calendar(days, {"day_type": "one_hot"}, holidays)
+    assert features.shape == (7, 8) and np.argmax(features, axis=1).tolist() == [7, 1, 2, 3, 4, 5, 6]
+    assert calendar_names({"day_type": "one_hot"}) == [f"day_type_{i}" for i in range(8)]
+
+
 @pytest.mark.parametrize(("times", "options", "error", "text"), [
     (["2024-01-01"], {"parts": {"century": 1}}, ArgumentError, "century"),
     (["2024-01-01"], {"parts": {"weekday": "circle"}}, ArgumentError, "circle"),
     (["2024-01-01"], {"parts": {"weekday": 0}}, ArgumentError, "0 for weekday"),
     (["2024-01-01"], {"parts": {"weekday": "one_hot:0"}}, ArgumentError, "one_hot:0"),
+    (["2024-01-01"], {"parts": {"day_type": "one_hot"}}, ArgumentError, "holidays"),
+    (["2024-01-01"], {"parts": {"day_type": 2}}, ArgumentError, "one_hot"),
     (["yesterday"], {}, DataError, "yesterday"),
     (["NaT"], {}, DataError, "no time at row 0"),
     ([["2024-01-01"]], {}, ShapeError, r"\(1, 1\)"),

@@ -150,7 +150,8 @@ def test_bad_labels_and_vocabulary():
 
 @pytest.mark.parametrize("options", [
     {"words": (2, 1)}, {"words": 2}, {"words": None}, {"count": "sum"}, {"norm": "l1"}, {"naive_bayes": 0},
-    {"character_weight": None}, {"min_count": 0}, {"min_count": 0.5}, {"max_features": 0}, {"token_pattern": "("}, {"characters": (0, 2)},
+    {"character_weight": None}, {"min_count": 0}, {"min_count": 0.5}, {"max_features": 0}, {"token_pattern": "("},
+    {"characters": (0, 2)},
 ])
 def test_bad_options(options):
     with pytest.raises(ArgumentError):
