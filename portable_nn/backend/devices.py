@@ -126,7 +126,7 @@ def convert(x: Any, *, device: Any = None, dtype: Any = None, xp: Any = None) ->
     Parameters
     ----------
     x : array
-        Of any library. A Tensor is returned if nothing changes and refused otherwise: moving it would drop its tape.
+        Of any library. A Tensor may be cast; moving it would drop its tape, and raises GradientError.
     device : str or device object, optional
         A name as `to_device` takes, or, beside `xp` (or for the library of `x`), that library's own device or its name.
     dtype : str or dtype, optional
@@ -135,12 +135,14 @@ def convert(x: Any, *, device: Any = None, dtype: Any = None, xp: Any = None) ->
         The library to move to; without a device, to the one it prefers.
     """
     source = array_namespace(x)
+    if is_tensor(x):
+        if convert(x.data, device=device, xp=None if xp is source else xp) is not x.data:
+            raise GradientError("a raw array to move to another device or library", "a Tensor",
+                                "move its data instead: Tensor(to_device(x.data, device))")
+        return _cast(x, dtype, source)
     target, native = _destination(source, device, xp)
     if target is source and (native is None or native == native_device(x)):
         return _cast(x, dtype, source)
-    if is_tensor(x):
-        raise GradientError("a raw array to move to another device or library", "a Tensor",
-                            "move its data instead: Tensor(to_device(x.data, device))")
     if dtype is None:
         dtype = dtype_name(x.dtype)
     if target is source:

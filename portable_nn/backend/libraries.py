@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import re
-import shutil
 from typing import Any
 
 import numpy as np
@@ -26,7 +25,7 @@ def device_label(device: Any) -> str:
     """The readable part of a library's device object."""
     if hasattr(device, "platform"):  # JAX
         return f"{device.platform}:{device.id}"
-    if hasattr(device, "mem_info"):  # CuPy
+    if hasattr(type(device), "mem_info"):  # CuPy
         return str(device.id)
     quoted = re.search(r"'(.+)'", str(device))  # array_api_strict.Device('device1')
     return (quoted[1] if quoted else str(device)).replace("CPU_DEVICE", "cpu")
@@ -48,6 +47,8 @@ def import_cupy() -> Any:
     try:
         return importlib.import_module("cupy")
     except ImportError as error:
+        import shutil  # with its compression libraries, too slow for every start
+
         gpu = "nvidia-smi is there" if shutil.which("nvidia-smi") else "nor is nvidia-smi there, so probably no GPU"
         raise MissingDependencyError('CuPy, for device "cuda"', f"an environment without it ({error}; {gpu})",
                                      f"install it with {_INSTALL}") from error

@@ -9,7 +9,6 @@ IEEE 754 rounds exactly, so one seed gives the same numbers on every machine, li
 from __future__ import annotations
 
 import functools
-import hashlib
 import math
 import threading
 from typing import Any, NamedTuple
@@ -47,6 +46,8 @@ class Stream(NamedTuple):
 @functools.lru_cache(maxsize=4096)
 def path_key(path: str) -> int:
     """The path's half of the key: the 64-bit BLAKE2b of its UTF-8 bytes, read as a little-endian number."""
+    import hashlib  # loads OpenSSL
+
     return int.from_bytes(hashlib.blake2b(path.encode(), digest_size=8).digest(), "little")
 
 

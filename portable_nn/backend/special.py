@@ -22,7 +22,7 @@ _FAR = ((2.15311535474403846e-8, 5.64188496988670089e-1, 8.88314979438837594e0, 
         (1.0, 1.57449261107098347e1, 1.17693950891312499e2, 5.37181101862009858e2, 1.62138957456669019e3,
          3.29079923573345963e3, 4.36261909014324716e3, 3.43936767414372164e3, 1.23033935480374942e3))
 # Ours, minimax in float32: erf(x) / x - 1 in x² up to 1.1, and log erfc(x) in x from 1.0 to 4. Beyond its range each
-# lies above the other, so erf is the smaller of the two and no comparison is needed. Highest first.
+# lies above the other, so erf is the smaller of the two and the kernel needs no comparison. Highest first.
 _NEAR32 = (7.18801821e-05, -0.000780580041, 0.00516486447, -0.026841443, 0.112832919, -0.376125991, 0.128379166)
 _FAR32 = (0.000185574143, -0.00293960865, 0.0218053237, -0.10303738, -0.638225675, -1.12704003, -0.000353716954)
 _BLOCK = 8192  # elements at a time, so that the work stays in the cache
@@ -60,13 +60,12 @@ def define_erf(x: Any) -> Any:
         raise DTypeError("x of a real floating dtype", str(x.dtype), "cast it first, to float32 for example")
     if x.dtype != xp.float64:
         return xp.astype(_define32(xp, xp.astype(x, xp.float32)), x.dtype)
-    a = xp.abs(x)
-    near = xp.minimum(a, xp.full_like(a, 0.5))                      # keeps both formulas finite where they are not used
-    far = xp.minimum(a, xp.full_like(a, 6.0))                       # NaN stays NaN
+    near = _clip(xp, x, 0.5)          # odd: the gradient at 0 is right; clipped: what is unused stays finite
+    far = xp.minimum(xp.abs(x), xp.full_like(x, 6.0))
     s = near * near
     small = near * _horner(_NEAR[0], s) / _horner(_NEAR[1], s)
     large = 1.0 - xp.exp(-far * far) * _horner(_FAR[0], far) / _horner(_FAR[1], far)
-    return xp.copysign(xp.where(a < 0.5, small, large), x)
+    return xp.where(far < 0.5, small, xp.copysign(large, x))
 
 
 def erf_block(x: np.ndarray, out: np.ndarray, size: np.ndarray, scratch: np.ndarray) -> None:
@@ -90,10 +89,16 @@ def erf_block(x: np.ndarray, out: np.ndarray, size: np.ndarray, scratch: np.ndar
 
 
 def _define32(xp: Any, x: Any) -> Any:
-    a = xp.minimum(xp.abs(x), xp.full_like(x, 4.0))
-    small = a + a * _horner(_NEAR32, a * a)
-    large = 1.0 - xp.exp(_horner(_FAR32, a))
-    return xp.copysign(xp.minimum(small, large), x)
+    near = _clip(xp, x, 1.1)
+    far = xp.minimum(xp.abs(x), xp.full_like(x, 4.0))
+    small = near + near * _horner(_NEAR32, near * near)
+    large = 1.0 - xp.exp(_horner(_FAR32, far))
+    return xp.where(far < 1.0, small, xp.copysign(large, x))
+
+
+def _clip(xp: Any, x: Any, limit: float) -> Any:
+    ends = xp.full_like(x, limit)  # xp.clip takes 20 µs on NumPy arrays
+    return xp.maximum(xp.minimum(x, ends), -ends)
 
 
 def _numpy(x: np.ndarray) -> np.ndarray:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from portable_nn.backend import devices, libraries
+from portable_nn.backend import devices
 from portable_nn.backend.devices import (
     available_devices,
     convert,
@@ -21,7 +21,7 @@ from portable_nn.backend.devices import (
     to_device,
     to_numpy,
 )
-from portable_nn.backend.errors import DeviceError, DTypeError, MissingDependencyError
+from portable_nn.backend.errors import DeviceError, DTypeError, GradientError, MissingDependencyError
 from tests.helpers import Backend
 
 FakeCupy = Callable[[int, bool], None]
@@ -63,7 +63,7 @@ def test_without_cupy(no_cupy: None) -> None:
 @pytest.mark.parametrize(("there", "said"), [("/usr/bin/nvidia-smi", "nvidia-smi is there"), (None, "probably no GPU")])
 def test_without_cupy_says_what_is_known_of_a_gpu(no_cupy: None, monkeypatch: pytest.MonkeyPatch, there: str | None,
                                                   said: str) -> None:
-    monkeypatch.setattr(libraries.shutil, "which", lambda name: there)
+    monkeypatch.setattr("shutil.which", lambda name: there)
     with pytest.raises(MissingDependencyError, match=said):
         to_device(np.ones(2), "cuda")
 
@@ -164,6 +164,21 @@ def test_convert_between_devices_of_one_library() -> None:
         to_device(np.ones(2), "array_api_strict:no_float64")
     with pytest.raises(DeviceError, match="device1.*nowhere"):
         to_device(x, "array_api_strict:nowhere")
+
+
+def test_tensors(backend: Backend) -> None:
+    """A Tensor is read, named and cast like its array, and moved by nobody: that would lose its tape."""
+    from portable_nn.autodiff import Tensor
+
+    raw = backend.asarray([1.0, 2.0])
+    x = Tensor(raw, requires_grad=True)
+    assert (device_name(x), native_device(x)) == (device_name(raw), backend.device)
+    np.testing.assert_array_equal(to_numpy(x), to_numpy(raw))
+    assert to_device(x, device_name(raw)) is x
+    assert convert(x, dtype="float32").data.dtype == backend.xp.float32
+    elsewhere = "array_api_strict:cpu" if device_name(raw) != "array_api_strict:cpu" else "cpu"
+    with pytest.raises(GradientError, match=r"Tensor\(to_device"):
+        to_device(x, elsewhere)
 
 
 def test_importing_loads_no_heavy_library() -> None:

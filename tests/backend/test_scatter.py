@@ -102,6 +102,17 @@ def test_wrong_arguments() -> None:
         scatter_add(np.array([0, 1]), strict.ones((2, 4)), 5)
 
 
+def test_tensors(rng: np.random.Generator) -> None:
+    """The definition is Array API code, so Tensors go through it and are recorded."""
+    from portable_nn.autodiff import Tensor
+
+    indices, values = rng.integers(0, 9, 100), rng.normal(size=(100, 4))
+    x = Tensor(values, requires_grad=True)
+    result = scatter_add(indices, x, 9)
+    (result * result).sum().backward()
+    np.testing.assert_allclose(x.grad, 2 * reference(indices, values, 9)[indices], rtol=1e-12)
+
+
 @pytest.mark.parity
 def test_torch(rng: np.random.Generator) -> None:
     torch = pytest.importorskip("torch")
