@@ -54,7 +54,7 @@ def scatter_add(indices: Any, values: Any, size: int, *, deterministic: bool = F
     if is_tensor(values) or is_tensor(indices):
         return define_scatter_add(indices, values, size)
     if array_api_compat.is_cupy_array(values):
-        if deterministic or values.dtype.name not in _CUPY_ATOMIC:
+        if deterministic or values.size == 0 or values.dtype.name not in _CUPY_ATOMIC:
             return define_scatter_add(indices, values, size)
         result = xp.zeros((size, *values.shape[1:]), dtype=values.dtype, device=values.device)
         xp.add.at(result, indices, values)
