@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any, TypeVar
 
-from portable_nn.autodiff import Tensor, is_recording
-from portable_nn.autodiff.frame import Frame, current_frame, reset_frame, set_frame
-from portable_nn.autodiff.tree import leaves, map_leaves
-from portable_nn.backend.devices import device_name, namespace_of_device
-from portable_nn.backend.errors import ArgumentError, PortableNNError
-from portable_nn.backend.random import Stream
-from portable_nn.layers.parameter import Buffer, Initializer, Parameter, Storage
+from portable_nn.autodiff.frame import current_frame
+from portable_nn.backend.devices import namespace_of_device
+from portable_nn.backend.errors import ArgumentError, DTypeError, ShapeError
+from portable_nn.backend.libraries import dtype_name
+from portable_nn.backend.random import Stream, key_and_counter
+from portable_nn.layers import state as states
+from portable_nn.layers.calls import annotate, call_root, draw, raw
+from portable_nn.layers.parameter import Buffer, Initializer, is_floating
+from portable_nn.layers.structure import Structure
 
 Self = TypeVar("Self", bound="Module")
-#: Counts changes to the structure of any module; a root's list of paths is made again when it has moved on.
-_structure = 0
 
 
-class Module:
+class Module(Structure):
     """A piece of a model: it owns parameters, buffers and other modules, and computes with them in `forward`.
 
     Subclasses set attributes and write `forward` in Array API code; inside it `self.weight` is the array itself.
@@ -29,14 +28,29 @@ class Module:
     ----------
     training : bool
         Whether dropout and its like are at work; set by `train()` and `eval()`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from portable_nn import layers
+    >>> class Scale(layers.Module):
+    ...     def __init__(self, size):
+    ...         self.factor = layers.Parameter((size,), layers.initializers.ones)
+    ...     def forward(self, x):
+    ...         return x * self.factor
+    >>> Scale(2)(np.asarray([1.0, 2.0], dtype=np.float32))
+    array([1., 2.], dtype=float32)
     """
 
     training: bool
 
     def __new__(cls, *args: Any, **options: Any) -> Any:
         self = super().__new__(cls)
-        self.__dict__.update(_parameters={}, _buffers={}, training=True, _seed=0, _step=0, _located=(-1, {}))
+        self.__dict__.update(training=True, _seed=0, _step=0)
         return self
+
+    def __init__(self) -> None:
+        """Take no arguments; subclasses may have an `__init__` of their own and need not call this one."""
 
     def forward(self, *args: Any, **options: Any) -> Any:
         """Compute the result; written by subclasses, called through the module itself."""
@@ -44,163 +58,71 @@ class Module:
 
     def __call__(self, *args: Any, **options: Any) -> Any:
         frame = current_frame()
+        if frame is None:
+            return call_root(self, args, options)
         try:
-            if frame is None:
-                return self._call_as_root(args, options)
             out = self.forward(*args, **options)
-        except PortableNNError as error:
-            error.add_note(f"in {type(self).__name__}({self.extra_repr()})")
+        except Exception as error:
+            annotate(error, self, frame)
             raise
         if frame.observer is not None:
             frame.observer(self, out)
         return out
 
-    def _call_as_root(self, args: tuple, options: dict, *, views: dict | None = None, observer: Any = None) -> Any:
-        """Open a frame, run forward in it, and write the buffers it updated."""
-        tensors = any(isinstance(x, Tensor) for x in leaves((args, options, list((views or {}).values()))))
-        recording = tensors and is_recording()
-        if tensors and not recording:
-            args, options = map_leaves(_raw, args), map_leaves(_raw, options)
-        if not self.is_initialized:
-            self._fill(self._seed, only_missing=True)
-        frame = Frame(recording=recording, paths=self._paths, seed=self._seed, step=self._step, observer=observer)
-        for handle, value in (views or {}).items():
-            frame.views[handle] = Tensor(value) if recording and not isinstance(value, Tensor) else value
-        token = set_frame(frame)
-        try:
-            out = self.forward(*args, **options)
-        finally:
-            reset_frame(token)
-        if self.training:
-            self.__dict__["_step"] += 1
-        if views is not None:
-            return out, {handle.name: _raw(value) for handle, value in frame.buffers.items()}
-        if observer is not None:
-            observer(self, out)
-        for handle, value in frame.buffers.items():
-            handle._replace(_raw(value))
-        return map_leaves(Tensor, out) if tensors and not recording else out
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if isinstance(value, (Parameter, Buffer)):
-            self.__dict__.pop(name, None)
-            self.__dict__["_parameters" if isinstance(value, Parameter) else "_buffers"][name] = value
-        elif name in self._parameters or name in self._buffers:
-            raise ArgumentError(f"a Parameter or Buffer for {name!r}", type(value).__name__,
-                                f"assign to .{name}.data outside forward, or use update_buffer inside it")
-        else:
-            self.__dict__[name] = value
-        if isinstance(value, (Storage, Module)):
-            global _structure
-            _structure += 1
-            self.__dict__["_ready"] = -1
-
-    def __getattr__(self, name: str) -> Any:
-        own = self.__dict__
-        handle = own["_parameters"].get(name)
-        if handle is not None:
-            frame = current_frame()
-            return handle if frame is None else frame.parameter(handle)
-        handle = own["_buffers"].get(name)
-        if handle is not None:
-            frame = current_frame()
-            return handle if frame is None else frame.buffer(handle)
-        raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
-
-    def __delattr__(self, name: str) -> None:
-        global _structure
-        _structure += 1
-        for owner in (self._parameters, self._buffers, self.__dict__):
-            if name in owner:
-                del owner[name]
-                return
-        raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
-
-    # Structure
-
-    def named_children(self) -> Iterator[tuple[str, Module]]:
-        """The modules that are attributes of this one, in order."""
-        return ((name, value) for name, value in self.__dict__.items() if isinstance(value, Module))
-
-    def named_modules(self, prefix: str = "", _seen: set[int] | None = None) -> Iterator[tuple[str, Module]]:
-        """This module and all below it, once each, with dotted paths; this one's is the prefix."""
-        seen = set() if _seen is None else _seen
-        if id(self) in seen:
-            return
-        seen.add(id(self))
-        yield prefix, self
-        for name, child in self.named_children():
-            yield from child.named_modules(f"{prefix}.{name}" if prefix else name, seen)
-
-    def modules(self) -> Iterator[Module]:
-        """This module and all below it, once each."""
-        return (module for _, module in self.named_modules())
-
-    def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
-        """Every parameter once, with its dotted name; one that two modules share goes by its first name."""
-        return self._named("_parameters", once=True)
-
-    def named_buffers(self) -> Iterator[tuple[str, Buffer]]:
-        """Every buffer once, with its dotted name."""
-        return self._named("_buffers", once=True)
-
-    def parameters(self) -> list[Parameter]:
-        """Every parameter once."""
-        return [parameter for _, parameter in self.named_parameters()]
-
-    def _named(self, kind: str, *, once: bool) -> Iterator[tuple[str, Any]]:
-        seen: set[int] = set()
-        for path, module in self.named_modules():
-            for name, handle in getattr(module, kind).items():
-                if not (once and id(handle) in seen):
-                    seen.add(id(handle))
-                    full = f"{path}.{name}" if path else name
-                    yield full, handle
-
-    def _paths(self) -> dict[int, str]:
-        """Module identity -> dotted path, made again only when some structure has changed."""
-        version, paths = self._located
-        if version != _structure:
-            paths = {id(module): path for path, module in self.named_modules()}
-            self.__dict__["_located"] = (_structure, paths)
-        return paths
-
-    # State
-
     @property
     def is_initialized(self) -> bool:
         """Whether every parameter and buffer has values."""
-        if self.__dict__.get("_ready") != _structure:
-            if not all(handle.is_initialized for kind in ("_parameters", "_buffers") for _, handle in self._named(kind, once=True)):
-                return False
-            self.__dict__["_ready"] = _structure
-        return True
+        return all(handle.is_initialized for handle in self._handles().values())
 
-    def initialize(self: Self, seed: int = 0) -> Self:
-        """Draw all parameters anew from (seed, dotted name), and set the seed of dropout and its like; returns self."""
-        self._fill(seed, only_missing=False)
-        self.__dict__.update(_seed=seed, _step=0)
+    def initialize(self: Self, seed: int = 0, *, only_missing: bool = False) -> Self:
+        """Draw all parameters from (seed, dotted name), and set the seed of dropout and its like; returns self.
+
+        Parameters
+        ----------
+        seed : int
+        only_missing : bool
+            Leave parameters and buffers alone that have values already, drawn or loaded.
+        """
+        key_and_counter(Stream(seed, ""))  # refuses what is no seed before anything is drawn
+        draw(self, seed, only_missing=only_missing)
+        self.random_position = (seed, 0)
         return self
 
-    def _fill(self, seed: int, *, only_missing: bool) -> None:
-        for kind in ("_parameters", "_buffers"):
-            for name, handle in self._named(kind, once=True):
-                handle.name = name
-                if kind == "_parameters":
-                    handle.slot.name = name
-                if not (only_missing and handle.is_initialized):
-                    handle.fill(Stream(seed, name))
+    @property
+    def random_position(self) -> tuple[int, int]:
+        """(seed, number of training calls so far): where the random draws of the next call will stand. Can be set."""
+        return self.__dict__["_seed"], self.__dict__["_step"]
+
+    @random_position.setter
+    def random_position(self, value: tuple[int, int]) -> None:
+        seed, step = map(int, value)
+        key_and_counter(Stream(seed, "", step=step))
+        self.__dict__.update(_seed=seed, _step=step)
 
     def register_buffer(self, name: str, shape: tuple[int, ...], initializer: Initializer, dtype: str = "float32") -> None:
         """Own an array that is saved with the state and not trained; inside forward `self.<name>` is its value."""
         setattr(self, name, Buffer(shape, initializer, dtype))
 
     def update_buffer(self, name: str, value: Any) -> None:
-        """Give a buffer a new value, written when the outermost call ends. Called inside `forward`."""
+        """Give a buffer a new value, written when the outermost call ends. Called inside `forward`.
+
+        Raises
+        ------
+        ArgumentError, ShapeError, DTypeError
+            It is called from elsewhere, there is no such buffer, or the value is not of its shape and dtype.
+        """
         frame = current_frame()
         if frame is None:
             raise ArgumentError("a call from inside forward", "one from outside", f"assign to .{name}.data instead")
-        frame.buffers[self._buffers[name]] = value
+        handle = self._buffers.get(name)
+        if handle is None:
+            raise ArgumentError(f"the name of a buffer, of {sorted(self._buffers)}", repr(name), "call register_buffer first")
+        value = raw(value)  # a buffer is state, so no gradient flows through it
+        if value.shape != handle.shape:
+            raise ShapeError(f"a value of shape {handle.shape} for buffer {name!r}", f"{value.shape}", "reduce or reshape it")
+        if dtype_name(value.dtype) != handle.dtype_name:
+            raise DTypeError(f"a value of dtype {handle.dtype_name} for buffer {name!r}", f"{value.dtype}", "cast it")
+        frame.buffers[handle] = value
 
     def next_stream(self) -> Stream:
         """The random stream for a draw in `forward`: a function of (seed, dotted path, training call, draw)."""
@@ -231,47 +153,48 @@ class Module:
             parameter.trainable = True
         return self
 
-    def to(self: Self, device: str | None = None, *, dtype: str | None = None, xp: Any = None) -> Self:
+    def to(self: Self, device: Any = None, *, dtype: Any = None, xp: Any = None) -> Self:
         """Move parameters and buffers, and cast the floating ones; handles stay the same. Returns self.
+
+        Values not drawn yet will be drawn as they are on the CPU, and moved. Nothing is moved unless everything can be.
 
         Parameters
         ----------
         device : str, optional
             "cpu", "cuda", "cuda:1" or "auto"; beside `xp`, a device of that namespace.
-        dtype : str, optional
+        dtype : str or dtype, optional
             "float32" or "float64", or another floating dtype of the library.
         xp : namespace, optional
             Any Array API namespace to move to.
         """
-        native: Any = device
         if xp is None and device is not None:
-            xp, native = namespace_of_device(device)
-        name = None if dtype is None else str(getattr(dtype, "__name__", dtype)).rpartition(".")[2]
-        if name is not None and not name.startswith(("float", "bfloat")):
+            xp, device = namespace_of_device(device)
+        name = dtype if dtype is None or isinstance(dtype, str) else dtype_name(dtype)
+        if name is not None and not is_floating(name):
             raise ArgumentError('a floating dtype such as "float32"', f"{dtype}", "integer buffers keep their dtype")
-        for kind in ("_parameters", "_buffers"):
-            for _, handle in self._named(kind, once=True):
-                handle.to(xp=xp, device=native, dtype=name)
+        handles = list(dict.fromkeys(self._handles().values()))
+        for handle, move in zip(handles, [handle.moved(xp, device, name) for handle in handles], strict=True):
+            handle.commit(move)
         return self
 
     @property
     def device(self) -> str:
-        """The device of the first parameter; "cpu" where there is none."""
-        for _, handle in self.named_parameters():
-            return device_name(handle.data) if handle.is_initialized else _planned_device(handle)
-        return "cpu"
+        """The device of the first parameter, drawn or not; "cpu" where there is none."""
+        return next((handle.device for _, handle in self.named_parameters()), "cpu")
+
+    @property
+    def dtype(self) -> str:
+        """The name of the first floating parameter's dtype; "float32" where there is none."""
+        names = (handle.dtype_name for _, handle in self.named_parameters())
+        return next(filter(is_floating, names), "float32")
 
     def state_dict(self) -> dict[str, Any]:
         """Copies of all parameters and buffers, by dotted name."""
-        from portable_nn.layers.state import state_dict
-
-        return state_dict(self)
+        return states.state_dict(self)
 
     def load_state_dict(self, state: dict[str, Any], *, strict: bool = True) -> None:
         """Copy values in, onto this module's device and dtype; see `layers.state.load_state_dict`."""
-        from portable_nn.layers.state import load_state_dict
-
-        load_state_dict(self, state, strict=strict)
+        states.load_state_dict(self, state, strict=strict)
 
     def extra_repr(self) -> str:
         """The arguments that `repr` shows; written by subclasses."""
@@ -285,32 +208,4 @@ class Module:
         return f"{type(self).__name__}({inner}\n  " + "\n  ".join(lines) + "\n)"
 
 
-def _raw(x: Any) -> Any:
-    return x.data if isinstance(x, Tensor) else x
-
-
-def _planned_device(handle: Storage) -> str:
-    """Where values not drawn yet will be."""
-    if handle.xp is None:
-        return "cpu"
-    return device_name(handle.xp.empty((0,), dtype=getattr(handle.xp, handle.dtype_name), device=handle.device))
-
-
-def functional_call(model: Module, parameters: dict[str, Any], buffers: dict[str, Any], *args: Any, **options: Any) -> Any:
-    """Run a model with other parameter and buffer values, given by dotted name; its own stay as they are.
-
-    Returns
-    -------
-    (output, buffers)
-        The output and the new values of the buffers that the call would have written. The call records if an
-        argument or a value is a Tensor.
-    """
-    handles: dict[str, Any] = dict(model._named("_parameters", once=False))
-    handles.update(model._named("_buffers", once=False))
-    given = {**parameters, **buffers}
-    unknown = sorted(set(given) - set(handles))
-    if unknown:
-        raise ArgumentError(f"names among {sorted(handles)}", f"{unknown}", "use the names of model.state_dict()")
-    views = {handles[name]: value for name, value in given.items()}
-    out, written = model._call_as_root(args, options, views=views)
-    return out, {**buffers, **written}
+Structure._base = Module

@@ -2,58 +2,52 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from portable_nn.backend.errors import DataError
+from portable_nn.backend.errors import DataError, DTypeError, PortableNNError, ShapeError
 from portable_nn.backend.namespace import array_namespace
-
-if TYPE_CHECKING:
-    from portable_nn.layers.module import Module
+from portable_nn.layers.calls import make_ready
 
 
-def state_dict(module: Module) -> dict[str, Any]:
-    """Copies of all parameters and buffers; a shared parameter appears under each of its names."""
-    if not module.is_initialized:
-        module._fill(module._seed, only_missing=True)
-    state = {}
-    for name, handle in handles(module).items():
-        state[name] = array_namespace(handle.data).asarray(handle.data, copy=True)
-    return state
+def state_dict(module: Any) -> dict[str, Any]:
+    """Copies of all parameters and buffers; a shared one appears under each of its names. Draws what has no values yet."""
+    make_ready(module, {})
+    return {name: array_namespace(handle.data).asarray(handle.data, copy=True) for name, handle in module._handles().items()}
 
 
-def handles(module: Module) -> dict[str, Any]:
-    """Every parameter and buffer by each of its dotted names, in the order of the modules, as PyTorch lists them."""
-    found = {}
-    for path, owner in module.named_modules():
-        for kind in ("_parameters", "_buffers"):
-            for name, handle in getattr(owner, kind).items():
-                found[f"{path}.{name}" if path else name] = handle
-    return found
-
-
-def load_state_dict(module: Module, state: dict[str, Any], *, strict: bool = True) -> None:
+def load_state_dict(module: Any, state: dict[str, Any], *, strict: bool = True) -> None:
     """Copy the arrays of `state` (of any library) into the module, cast and moved to where its own are.
 
-    Nothing is changed unless everything fits.
+    Nothing is changed unless everything fits. A parameter that goes by several names may be given under one of them.
 
     Raises
     ------
     DataError
-        Names are missing or unexpected (unless `strict=False`), or shapes differ: all of them in one message.
+        Names are missing or unexpected (unless `strict=False`), or values do not fit: all of them in one message.
     """
-    own = handles(module)
-    problems = []
-    missing, unexpected = [n for n in own if n not in state], [n for n in state if n not in own]
-    if strict and missing:
-        problems.append(f"missing {missing}")
-    if strict and unexpected:
-        problems.append(f"unexpected {unexpected}")
-    for name in own:
-        if name in state and tuple(state[name].shape) != own[name].shape:
-            problems.append(f"{name} of shape {tuple(state[name].shape)} instead of {own[name].shape}")
+    own = module._handles()
+    given = {own[name] for name in state if name in own}
+    missing = [name for name, handle in own.items() if handle not in given]
+    unexpected = [name for name in state if name not in own]
+    problems = [f"{kind} {names}" for kind, names in (("missing", missing), ("unexpected", unexpected)) if strict and names]
+    copies = {}
+    for name, handle in own.items():
+        if name not in state:
+            continue
+        try:
+            copies[name] = handle.copy_of(state[name])
+        except ShapeError:
+            problems.append(f"{name} of shape {tuple(state[name].shape)} instead of {handle.shape}")
+        except DTypeError:
+            what = getattr(state[name], "dtype", type(state[name]).__name__)
+            problems.append(f"{name} of dtype {what} instead of {handle.dtype_name}")
+        except PortableNNError as error:
+            problems.append(f"{name}: {error}")
     if problems:
         raise DataError(f"the state of {type(module).__name__}", "; ".join(problems),
                         "build the model as it was when the state was saved, or pass strict=False to skip names")
-    copies = {name: own[name].copy_of(state[name]) for name in own if name in state}
     for name, value in copies.items():
         own[name].data = value
+    for kind in ("_parameters", "_buffers"):
+        for name, handle in module._named(kind):
+            handle.name = handle.name or name
