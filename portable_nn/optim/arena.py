@@ -7,11 +7,12 @@ NumPy) are kept as separate arrays behind the same interface.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from portable_nn.backend.devices import convert
-from portable_nn.backend.errors import ShapeError
+from portable_nn.backend.errors import NonFiniteError, ShapeError
 from portable_nn.backend.namespace import array_namespace
 from portable_nn.kernels import registry
 
@@ -105,6 +106,20 @@ class Run:
             if g is not None:
                 self.steps[i] += 1
                 self.parameters[i].slot.version += 1
+
+    def check_finite(self, gradients: list[Any]) -> None:
+        """Raise NonFiniteError if a gradient holds NaN or infinity, naming its parameter.
+
+        The sum of squares of the whole run tells at once, except where it overflows; then each gradient is looked at.
+        """
+        whole = self.gradients
+        if math.isfinite(float(self.xp.vecdot(whole, whole))):
+            return
+        for parameter, g in zip(self.parameters, gradients, strict=True):
+            if g is not None and not bool(self.xp.all(self.xp.isfinite(g))):
+                raise NonFiniteError("finite gradients", f"NaN or infinity in the gradient of {parameter.name!r}",
+                                     "lower the learning rate, clip gradients with clip_norm=1.0, or look for extreme "
+                                     "values in the data")
 
     def scale(self, factor: Any) -> None:
         """Multiply all gradients by a scalar array."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Iterable
+from itertools import chain
 from typing import Any
 
 from portable_nn.backend.errors import ArgumentError, DataError
@@ -91,7 +92,7 @@ class Optimizer:
         lr = self.groups[group]["lr"]
         return float(lr(self.steps, self.total_steps)) if callable(lr) else float(lr)
 
-    def step(self, gradients: Any = None) -> None:
+    def step(self, gradients: Any = None, *, check_finite: bool = False) -> None:
         """Make one update. Parameters without a gradient are passed over.
 
         Parameters
@@ -99,6 +100,9 @@ class Optimizer:
         gradients : optional
             What `value_and_grad` gave: a dict by parameter name or a sequence in the order of the parameters, None
             where there is none. Left out, the gradients that `backward` has accumulated are used.
+        check_finite : bool
+            Raise NonFiniteError, naming the first parameter, before anything changes if a gradient is not finite.
+            Waits for the device.
 
         Raises
         ------
@@ -112,6 +116,9 @@ class Optimizer:
             for run, found in zip(group, wanted, strict=True):
                 run.adopt()
                 run.gather(found)
+        if check_finite:
+            for run, found in zip(chain(*runs), chain(*lists), strict=True):
+                run.check_finite(found)
         if self.clip_norm is not None:
             self._clip(runs, lists)
         for number, (group, wanted) in enumerate(zip(runs, lists, strict=True)):

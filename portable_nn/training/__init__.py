@@ -1,0 +1,8 @@
+"""The training loop, evaluation and prediction, history, callbacks and checkpoints."""
+
+from portable_nn.training.callbacks import Callback, Checkpoint, EarlyStopping
+from portable_nn.training.evaluation import evaluate, predict
+from portable_nn.training.history import History
+from portable_nn.training.loop import fit
+
+__all__ = ["Callback", "Checkpoint", "EarlyStopping", "History", "evaluate", "fit", "predict"]

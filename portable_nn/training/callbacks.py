@@ -1,0 +1,108 @@
+"""What may happen between epochs: stopping early, writing checkpoints, functions of your own."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from portable_nn.backend.devices import to_numpy
+from portable_nn.backend.errors import ArgumentError
+
+if TYPE_CHECKING:
+    from portable_nn.training.loop import Training
+
+
+class Callback:
+    """Base of callbacks; override what you need. A plain function `f(training)` is called after each epoch too."""
+
+    def on_start(self, training: Training) -> None:
+        """Called once before the first epoch."""
+
+    def on_epoch_end(self, training: Training) -> None:
+        """Called after each epoch, once its row is in `training.history`; set `training.stop` to end the run."""
+
+    def on_end(self, training: Training) -> None:
+        """Called once when training ends, by Ctrl-C too."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a resumed run needs: numbers and strings, and arrays under "arrays"."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from `state_dict()`."""
+
+
+class EarlyStopping(Callback):
+    """Stop when a figure has not improved for some epochs, and go back to the weights of the best one.
+
+    Parameters
+    ----------
+    patience : int
+        How many epochs without improvement to wait for.
+    monitor : str
+        A column of the history: "validation", "train" or a metric's name.
+    mode : "min" or "max"
+        Whether lower or higher is better. By default "max" for accuracy, precision, recall and f1, else "min".
+    min_delta : float
+        What counts as an improvement.
+    """
+
+    def __init__(self, patience: int = 5, monitor: str = "validation", mode: str | None = None,
+                 min_delta: float = 0.0) -> None:
+        mode = mode or ("max" if monitor in ("accuracy", "precision", "recall", "f1") else "min")
+        if mode not in ("min", "max") or patience < 1:
+            raise ArgumentError('mode "min" or "max" and patience of 1 or more', f"mode={mode!r}, patience={patience}",
+                                "change them")
+        self.patience, self.monitor, self.sign, self.min_delta = patience, monitor, 1 if mode == "min" else -1, min_delta
+        self.best, self.best_epoch, self.weights = math.inf, 0, {}
+
+    def on_start(self, training: Training) -> None:
+        if not len(training.history):  # a run of its own; a resumed one goes on
+            self.best, self.best_epoch, self.weights = math.inf, 0, {}
+
+    def on_epoch_end(self, training: Training) -> None:
+        row = training.history.rows[-1]
+        if self.monitor not in row:
+            raise ArgumentError(f"a column to monitor among {sorted(row)}", f"{self.monitor!r}",
+                                "pass validation= or metrics= to fit, or monitor another column")
+        figure = self.sign * row[self.monitor]
+        if figure < self.best - self.min_delta:
+            self.best, self.best_epoch, self.weights = figure, row["epoch"], training.model.state_dict()
+        elif row["epoch"] - self.best_epoch >= self.patience:
+            training.stop = True
+
+    def on_end(self, training: Training) -> None:
+        if self.weights:
+            training.model.load_state_dict(self.weights)
+            training.history.best_epoch = self.best_epoch
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"best": self.best, "best_epoch": self.best_epoch,
+                "arrays": {name: to_numpy(x) for name, x in self.weights.items()}}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.best, self.best_epoch, self.weights = state["best"], state["best_epoch"], dict(state["arrays"])
+
+
+class Checkpoint(Callback):
+    """Write everything that `fit(resume=path)` needs to go on as if nothing had happened.
+
+    Parameters
+    ----------
+    path : str or Path
+        One safetensors file, replaced as a whole.
+    every : int
+        How many epochs apart. The last epoch is always written.
+    """
+
+    def __init__(self, path: str | Path, every: int = 1) -> None:
+        if every < 1:
+            raise ArgumentError("every of 1 epoch or more", f"{every}", "pass a number of epochs")
+        self.path, self.every = Path(path), every
+
+    def on_epoch_end(self, training: Training) -> None:
+        if training.epoch % self.every == 0 or training.epoch == training.epochs:
+            from portable_nn.training.checkpoint import write_checkpoint
+
+            write_checkpoint(self.path, training)

@@ -1,0 +1,110 @@
+"""Where `fit` gets its batches from: data in memory, split and shuffled by key, or an iterable of batches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from portable_nn.backend.errors import ArgumentError, DataError, DTypeError
+from portable_nn.backend.namespace import is_array
+from portable_nn.backend.random import Stream, permutation
+from portable_nn.data import Batches, check_finite, row_count, rows, to_tensors
+from portable_nn.layers import Module
+
+
+class Batch(NamedTuple):
+    """Inputs, targets and sample weights as Tensors, and how many rows they are."""
+
+    x: Any
+    y: Any
+    weight: Any
+    rows: int
+
+
+class Feed:
+    """Batches of Tensors on the model's device and in its dtype, epoch after epoch.
+
+    Parameters
+    ----------
+    data : (x, y) or (x, y, sample_weight), windows, or an iterable of such batches
+    """
+
+    def __init__(self, data: Any, model: Module, *, batch_size: int, seed: int = 0, shuffle: bool = True) -> None:
+        self.model = model
+        self.data: Any = data
+        self.batches: Batches | None = None
+        if is_in_memory(data):
+            parts = as_parts(data)
+            check_finite(parts)
+            self.batches = Batches(parts, batch_size=batch_size, seed=seed, epoch=0, shuffle=shuffle, drop_last=False,
+                                   device=None, dtype=None)
+
+    @property
+    def length(self) -> int | None:
+        """Batches per epoch, where it is known."""
+        source = self.batches if self.batches is not None else self.data
+        return len(source) if hasattr(source, "__len__") else None
+
+    def epoch(self, number: int) -> Iterator[Batch]:
+        """The batches of one epoch."""
+        device, dtype = self.model.device, self.model.dtype
+        count = 0
+        for parts in self._source(number):
+            if not isinstance(parts, (tuple, list)) or len(parts) not in (2, 3):
+                raise DTypeError("batches that are (x, y) or (x, y, sample_weight)", f"{type(parts).__name__}",
+                                 "yield tuples, for example from portable_nn.data.batches(x, y, batch_size=…)")
+            x, y, *weight = to_tensors(tuple(parts), device=device, dtype=dtype)
+            yield Batch(x, y, weight[0] if weight else None, row_count(parts[1]))
+            count += 1
+        if not count:
+            raise DataError("at least one batch in each epoch", f"none in epoch {number + 1}",
+                            "pass an iterable that can be gone through again, such as a list, not a generator")
+
+    def _source(self, number: int) -> Iterator[Any]:
+        if self.batches is not None:
+            batches = self.batches if self.batches.order is None else self.batches.epoch(number)
+            return (batches.raw(i) for i in range(len(batches)))
+        return iter(self.data.epoch(number) if hasattr(self.data, "epoch") else self.data)
+
+
+def is_in_memory(data: Any) -> bool:
+    """Whether `data` is (x, y), (x, y, sample_weight) or windows, and not an iterable of batches."""
+    return hasattr(data, "as_rows") or (isinstance(data, tuple) and len(data) in (2, 3) and not _is_batch(data[0]))
+
+
+def _is_batch(part: Any) -> bool:
+    """Whether an element of a tuple is itself a batch: a tuple of which targets cannot be told from inputs is data."""
+    return not (is_array(part) or hasattr(part, "as_rows") or hasattr(part, "tocsr") or isinstance(part, (tuple, dict)))
+
+
+def as_parts(data: Any) -> tuple[Any, ...]:
+    """Data as a tuple of inputs, targets and perhaps weights."""
+    return tuple(data.as_rows()) if hasattr(data, "as_rows") else tuple(data)
+
+
+def split_validation(train: Any, validation: Any, seed: int) -> tuple[Any, Any]:
+    """Training and validation data, where the latter may be a share of the former."""
+    if validation is None or not (isinstance(validation, float) or _is_share(validation)):
+        return train, validation
+    share = validation if isinstance(validation, float) else validation[1]
+    if not 0 < share < 1:
+        raise ArgumentError("a validation share between 0 and 1", f"{share}", "pass for example 0.1")
+    if not is_in_memory(train):
+        raise ArgumentError("arrays to take a share of for validation", "an iterable of batches",
+                            "pass validation=(x, y) or an iterable of batches")
+    parts = as_parts(train)
+    count = row_count(parts)
+    held = round(count * share)
+    if not 0 < held < count:
+        raise DataError("rows for training and for validation", f"{held} of {count} for validation",
+                        "pass more data or another share")
+    if _is_share(validation):
+        return rows(parts, slice(0, count - held)), rows(parts, slice(count - held, count))
+    order = permutation(Stream(seed, "validation"), count)
+    return rows(parts, np.sort(order[held:])), rows(parts, np.sort(order[:held]))
+
+
+def _is_share(validation: Any) -> bool:
+    return isinstance(validation, tuple) and len(validation) == 2 and isinstance(validation[0], str) and validation[0] == "last"
