@@ -1,0 +1,18 @@
+"""Pure functions of arrays or Tensors: what layers compute, with gradients; hyper-parameters have no defaults here."""
+
+from __future__ import annotations
+
+from portable_nn.functional.activations import gelu as gelu
+from portable_nn.functional.activations import relu as relu
+from portable_nn.functional.activations import sigmoid as sigmoid
+from portable_nn.functional.activations import tanh as tanh
+from portable_nn.functional.dropout import dropout as dropout
+from portable_nn.functional.embedding import embedding as embedding
+from portable_nn.functional.embedding import embedding_bag as embedding_bag
+from portable_nn.functional.linear import linear as linear
+from portable_nn.functional.losses import binary_cross_entropy_with_logits as binary_cross_entropy_with_logits
+from portable_nn.functional.losses import cross_entropy as cross_entropy
+from portable_nn.functional.losses import squared_error as squared_error
+from portable_nn.functional.normalization import layer_norm as layer_norm
+from portable_nn.functional.softmax import log_softmax as log_softmax
+from portable_nn.functional.softmax import softmax as softmax

@@ -8,11 +8,22 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from portable_nn.autodiff.engine import Output, is_recording, next_sequence, run_backward
 from portable_nn.backend.namespace import array_namespace
 from portable_nn.kernels import registry
+
+_create = object.__new__  # skips the constructor, which is a quarter of what a small call costs here
+_COMMON = ("saved", "needs")
+
+
+class Plan(NamedTuple):
+    """What the types of the arguments decide: `tensor` is the Tensor type among them or None."""
+
+    namespace: Any
+    tensor: Any
+    kernels: list[registry.Kernel]
 
 
 class Fused:
@@ -23,74 +34,117 @@ class Fused:
     name : str
         The name under which kernels are registered.
     definition : callable
-        `definition(*arrays, **options) -> out`: its positional-only parameters are the arrays (None where optional), its
-        keyword-only parameters the options.
+        `definition(*arrays, **options) -> out`: its positional-only parameters are the arrays (None where optional),
+        its keyword-only parameters the options.
     forward : callable, optional
-        `forward(*arrays, **options) -> (out, saved)`; `saved` is whatever backward wants to keep.
+        `forward(*arrays, **options) -> (out, saved)`; `saved` is whatever backward wants to keep. Left out, it is the
+        definition, with nothing saved.
     backward : callable, optional
         `backward(xp, g, …) -> tuple of gradients`, one per array, None for those that have none. After xp and g it
         names what it needs: arrays and options by their own names, `out`, `saved`, and `needs`, a tuple of bools
         that says which arrays' gradients are wanted. Nothing else is kept alive. One that does without
         `saved` is Array API code over values still on the tape, so it is recorded itself for second order;
-        for one that uses `saved` the definition is run again instead.
+        for one that uses `saved` the definition is run again instead. It runs at most once over what was saved, so
+        a kernel may work in buffers that its forward made and gave to nobody else.
+    check : callable, optional
+        `check(*arrays, **options)` raises where shapes or dtypes do not fit. It sees raw arrays, on every call.
 
-    Without a forward and backward pair the definition itself is recorded, unless a kernel takes the call.
+    Without a backward the definition itself is recorded, unless a kernel takes the call.
     """
 
     def __init__(self, name: str, definition: Callable[..., Any], forward: Callable[..., Any] | None = None,
-                 backward: Callable[..., Any] | None = None) -> None:
+                 backward: Callable[..., Any] | None = None, check: Callable[..., None] | None = None) -> None:
         self.name, self.definition, self.forward, self.backward = name, definition, forward, backward
+        self.check = check
+        if backward is not None and forward is None:
+            self.forward = lambda *arrays, **options: (definition(*arrays, **options), None)
         parameters = inspect.signature(definition).parameters.values()
         self.arguments = tuple(p.name for p in parameters if p.kind is p.POSITIONAL_ONLY)
-        self.recordable = backward is not None and "saved" not in _names(backward)
-        self.kept = _names(backward) if self.recordable else self.arguments
-        self.__doc__ = definition.__doc__
+        self.asked = registry.asked_names(backward)
+        self.recordable = backward is not None and "saved" not in self.asked
+        self.kept = self.asked if self.recordable else self.arguments
+        self._plans: dict[tuple, Plan] = {}
+        registry.declare(name, "definition" if backward is None else "generic")
 
     def __call__(self, *arrays: Any, **options: Any) -> Any:
-        xp = array_namespace(*arrays)
-        if not hasattr(xp, "record_operation"):
-            return self._run(xp, arrays, options)
-        raw = tuple(map(xp.unwrap, arrays))
-        parents = tuple(x._node if type(x) is xp.Tensor else None for x in arrays)
-        if not is_recording() or not any(parent is not None for parent in parents):
-            return xp.wrap(self._run(xp.raw, raw, options))
-        kernel = registry.find(self.name, xp.raw, raw, options)
-        if kernel is None and self.forward is None:
+        plan = self._plans.get(tuple(map(type, arrays))) or self._plan(arrays)
+        T = plan.tensor
+        raw = arrays if T is None else tuple([x._data if type(x) is T else x for x in arrays])
+        if self.check is not None:
+            self.check(*raw, **options)
+        if T is None:
+            return self._run(plan, raw, options)
+        parents = tuple([x._node if type(x) is T else None for x in arrays])
+        if not any(parents) or not is_recording():
+            return plan.namespace.wrap(self._run(plan, raw, options))
+        kernel = self._choose(plan, raw, options)
+        if kernel is not None and kernel.backward is not None:
+            forward, backward, asked = kernel.forward, kernel.backward, kernel.asked
+        elif self.backward is None or self.forward is None or registry.forced() == "definition":
             return self.definition(*arrays, **options)
-        forward, backward = (self.forward, self.backward) if kernel is None else (kernel.forward, kernel.backward)
+        else:
+            forward, backward, asked = self.forward, self.backward, self.asked
         out, saved = forward(*raw, **options)
-        known = {**options, **dict(zip(self.arguments, raw, strict=True)), "out": out, "saved": saved,
-                 "needs": tuple(parent is not None for parent in parents)}
-        values = tuple([known[name] for name in _names(backward)])
-        kept = values if kernel is None and self.recordable else tuple([known[name] for name in self.kept])
-        node = FusedNode(self, parents, backward, values, kept, options)
+        needs = tuple([parent is not None for parent in parents])
+        known = dict(options, out=out, saved=saved, needs=needs)
+        known.update(zip(self.arguments, raw))
+        values = (saved, needs) if asked == _COMMON else tuple([known[name] for name in asked])
+        kept = values if asked is self.kept else tuple([known[name] for name in self.kept])
+        node = _create(FusedNode)
+        node.sequence, node.fused, node.edges, node.backward = next_sequence(), self, parents, backward
+        node.values, node.kept, node.options = values, kept, options
         if isinstance(out, tuple):
-            return tuple(xp.Tensor(x, Output(node, i, len(out))) for i, x in enumerate(out))
-        return xp.Tensor(out, node)
+            return tuple([T(x, Output(node, i, len(out))) for i, x in enumerate(out)])
+        result = _create(T)
+        result._data, result._node = out, node
+        return result
 
-    def _run(self, xp: Any, arrays: tuple, options: dict) -> Any:
+    def _plan(self, arrays: tuple) -> Plan:
+        """Look up what the types of the arrays decide, and remember it."""
+        xp = array_namespace(*arrays)
+        tensor = xp.Tensor if hasattr(xp, "record_operation") else None
+        plan = Plan(xp, tensor, registry.loaded_entries(self.name, xp if tensor is None else xp.raw))
+        kinds = tuple(map(type, arrays))
+        if not any(hasattr(kind, "__jax_array__") for kind in kinds):  # values of one type come from several traces
+            self._plans[kinds] = plan
+        return plan
+
+    def _choose(self, plan: Plan, arrays: tuple, options: dict) -> registry.Kernel | None:
+        """The last registered kernel that supports the call."""
+        if plan.kernels and registry.forced() is None:
+            for kernel in reversed(plan.kernels):
+                if kernel.supports(*arrays, **options):
+                    return kernel
+        return None
+
+    def _run(self, plan: Plan, arrays: tuple, options: dict) -> Any:
         """The result alone, over raw arrays."""
-        kernel = registry.find(self.name, xp, arrays, options)
+        kernel = self._choose(plan, arrays, options)
+        if kernel is not None and kernel.infer is not None:
+            return kernel.infer(*arrays, **options)
         if kernel is not None:
-            return kernel.infer(*arrays, **options) if kernel.infer is not None else kernel.forward(*arrays, **options)[0]
-        return self.definition(*arrays, **options) if self.forward is None else self.forward(*arrays, **options)[0]
+            return kernel.forward(*arrays, **options)[0]
+        if self.forward is None or registry.forced() == "definition":
+            return self.definition(*arrays, **options)
+        return self.forward(*arrays, **options)[0]
 
 
 class FusedNode:
     """A fused operation on the tape; its edges are its parents, None for arrays without a gradient."""
 
     __slots__ = ("backward", "edges", "fused", "kept", "options", "sequence", "values")
-
-    def __init__(self, fused: Fused, parents: tuple, backward: Callable[..., Any], values: tuple, kept: tuple,
-                 options: dict) -> None:
-        self.sequence = next_sequence()
-        self.fused, self.edges, self.backward = fused, parents, backward
-        self.values, self.kept, self.options = values, kept, options
+    fused: Fused
+    edges: Any
+    backward: Callable[..., Any]
+    values: Any
+    kept: Any
+    options: dict
+    sequence: int
 
     def pull(self, xp: Any, g: Any) -> list[tuple[Any, Any]]:
         """The gradients of the parents, by the forward's own backward."""
         gradients = self.backward(xp, g, *self.values)
-        return [(p, x) for p, x in zip(self.edges, gradients, strict=True) if p is not None]
+        return [pair for pair in zip(self.edges, gradients, strict=True) if pair[0] is not None]
 
     def pull_recorded(self, namespace: Any, g: Any) -> list[tuple[Any, Any]]:
         """The gradients as Tensors on the tape: the generic backward recorded, or the definition differentiated."""
@@ -98,12 +152,12 @@ class FusedNode:
         parents = dict(zip(fused.arguments, self.edges, strict=True))
         if fused.recordable:
             parents["out"] = self
-            linked = [namespace.link(value, parents.get(name)) if hasattr(value, "dtype") else value
-                      for name, value in zip(fused.kept, self.kept, strict=True)]
+            linked = [namespace.link(value, parents.get(name)) for name, value in zip(fused.kept, self.kept, strict=True)]
             gradients = fused.backward(namespace, g, *linked)  # type: ignore[misc]
-            return [(p, x) for p, x in zip(self.edges, gradients, strict=True) if p is not None]
+            return [pair for pair in zip(self.edges, gradients, strict=True) if pair[0] is not None]
         arrays = [namespace.link(value, parents[name]) for name, value in zip(fused.arguments, self.kept, strict=True)]
-        return _differentiate(namespace, fused.definition(*arrays, **self.options), g, [p for p in self.edges if p is not None])
+        out = fused.definition(*arrays, **self.options)
+        return _differentiate(namespace, out, g, [p for p in self.edges if p is not None])
 
     def free(self) -> None:
         """Drop what was saved."""
@@ -120,12 +174,7 @@ def _differentiate(namespace: Any, out: Any, g: Any, parents: list) -> list[tupl
     return [(parent, found.get(parent)) for parent in dict.fromkeys(parents)]
 
 
-def _names(backward: Callable[..., Any] | None) -> tuple[str, ...]:
-    """What a backward asks for after xp and g."""
-    return () if backward is None else backward.__code__.co_varnames[2:backward.__code__.co_argcount]
-
-
 def fused(name: str, *, definition: Callable[..., Any], forward: Callable[..., Any] | None = None,
-          backward: Callable[..., Any] | None = None) -> Fused:
+          backward: Callable[..., Any] | None = None, check: Callable[..., None] | None = None) -> Fused:
     """Make a fused operation; see `Fused`."""
-    return Fused(name, definition, forward, backward)
+    return Fused(name, definition, forward, backward, check)

@@ -1,0 +1,100 @@
+"""What the operations refuse, from shapes and dtypes alone; and the one look at values, that of indices.
+
+These run on every call: the way through is comparisons of tuples and dtypes, and messages are made elsewhere.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NoReturn
+
+from portable_nn.backend.devices import device_name
+from portable_nn.backend.errors import DataError, DeviceError, DTypeError, ShapeError
+from portable_nn.backend.libraries import dtype_name
+from portable_nn.backend.namespace import array_namespace, is_tensor, namespace_name
+
+#: dtype -> whether it is real and floating, or an integer.
+_floating: dict[Any, bool] = {}
+_integer: dict[Any, bool] = {}
+#: Libraries whose values can be looked at without making a device wait.
+_HOST = {"numpy", "array_api_strict"}
+
+
+def check_floating(operation: str, x: Any, *others: Any) -> None:
+    """Require that x is real floating and that every other array, None aside, has its dtype and device."""
+    dtype = x.dtype
+    if not _floating.get(dtype):
+        _check_kind(_floating, dtype, "real floating", f"a floating x for {operation}", "float32", x)
+    for other in others:
+        if other is not None and (other.dtype != dtype or other.device != x.device):
+            _refuse_mixed(operation, x, other)
+
+
+def check_integer(operation: str, name: str, x: Any) -> None:
+    """Require an integer dtype."""
+    if not _integer.get(x.dtype):
+        _check_kind(_integer, x.dtype, "integral", f"integer {name} for {operation}", "int64", x)
+
+
+def check_same_shape(operation: str, names: str, x: Any, other: Any) -> None:
+    """Require two arrays of one shape."""
+    if x.shape != other.shape:
+        raise ShapeError(f"{names} of one shape for {operation}", f"{x.shape} and {other.shape}",
+                         "reshape or broadcast one to the shape of the other")
+
+
+def check_range(what: str, x: Any, size: int) -> None:
+    """Require integers from 0 to size - 1. On a GPU, and under JAX, nothing is looked at: it would have to wait.
+
+    Raises
+    ------
+    DataError
+        Names the first number that is out of range, and the range.
+    """
+    x = x.data if is_tensor(x) else x
+    if 0 in x.shape or not is_on_host(x):
+        return
+    xp = array_namespace(x)
+    low, high = int(xp.min(x)), int(xp.max(x))
+    if low < 0 or high >= size:
+        refuse_range(what, low if low < 0 else high, size)
+
+
+def is_on_host(x: Any) -> bool:
+    """Whether the values of a raw array can be looked at without making a device wait."""
+    return namespace_name(array_namespace(x)) in _HOST or device_name(x) == "torch:cpu"
+
+
+def refuse_range(what: str, value: int, size: int) -> NoReturn:
+    """Raise the DataError of a label or index that is out of range."""
+    raise DataError(f"{what} from 0 to {size - 1}", f"{what} {value}",
+                    f"make room for {value + 1} of them, or look for the row it came from" if value >= size
+                    else "negative ones do not count from the end: look for the row it came from")
+
+
+def as_index(xp: Any, x: Any) -> Any:
+    """Integers in a dtype that every library can index with, and compute positions in."""
+    if x.dtype == xp.int32 or x.dtype == getattr(xp, "int64", None):
+        return x
+    wide = x.dtype == getattr(xp, "uint64", None)
+    return xp.astype(x, xp.int64 if wide else xp.int32)
+
+
+def at_least_float32(xp: Any, x: Any) -> Any:
+    """x in float32 if its dtype is narrower: statistics of half precision would overflow."""
+    return x if x.dtype == xp.float32 or x.dtype == getattr(xp, "float64", None) else xp.astype(x, xp.float32)
+
+
+def _check_kind(known: dict, dtype: Any, kind: str, expected: str, cast: str, x: Any) -> None:
+    xp = array_namespace(x)
+    if not xp.isdtype(dtype, kind):
+        raise DTypeError(expected, f"dtype {dtype}", f"cast it first, for example with xp.astype(x, xp.{cast})")
+    known[dtype] = True
+
+
+def _refuse_mixed(operation: str, x: Any, other: Any) -> NoReturn:
+    if other.dtype != x.dtype:
+        target = dtype_name(other.dtype if array_namespace(other).isdtype(other.dtype, "real floating") else x.dtype)
+        raise DTypeError(f"one floating dtype in {operation}", f"{x.dtype} and {other.dtype}",
+                         f"cast one of them, for example with xp.astype(x, xp.{target})")
+    raise DeviceError(f"arrays of one device in {operation}", f"{device_name(x)} and {device_name(other)}",
+                      "move one of them, for example with portable_nn.to_device(x, device)")
