@@ -17,6 +17,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    for name in config.getoption("--backend") or ():
+        try:
+            make_backends(name)
+        except Unavailable as reason:  # a run that was told to test this backend must not pass by testing nothing
+            raise pytest.UsageError(f"--backend {name}: {reason}") from reason
     try:
         import array_api_strict
     except ImportError:
@@ -38,16 +43,14 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "backend" not in metafunc.fixturenames:
         return
     asked = metafunc.config.getoption("--backend")
-    metafunc.parametrize("backend", [parameter for name in asked or BACKENDS for parameter in _parameters(name, asked)],
+    metafunc.parametrize("backend", [parameter for name in asked or BACKENDS for parameter in _parameters(name)],
                          indirect=True)
 
 
-def _parameters(name: str, asked: Any) -> list[Any]:
+def _parameters(name: str) -> list[Any]:
     try:
         return [pytest.param(backend, id=backend.name) for backend in make_backends(name)]
     except Unavailable as reason:
-        if asked:  # a run that was told to test this backend must not pass by testing nothing
-            raise pytest.UsageError(f"--backend {name}: {reason}") from reason
         return [pytest.param(None, id=name, marks=pytest.mark.skip(reason=f"{name}: {reason}"))]
 
 

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from tests.helpers import Backend, assert_close, dtype_name
+from tests.helpers import Backend, assert_close, dtype_name, make_backends
 
 
 def test_asarray_places_and_keeps_values(backend: Backend, rng: np.random.Generator) -> None:
@@ -24,8 +29,6 @@ def test_integers_and_booleans(backend: Backend) -> None:
 
 
 def test_read_only_refuses_writing() -> None:
-    from tests.helpers import make_backends
-
     x = make_backends("readonly")[0].asarray(np.zeros(3))
     with pytest.raises(ValueError, match="read-only"):
         x += 1
@@ -59,3 +62,25 @@ def test_assert_close_without_backend() -> None:
         assert_close(np.asarray([1.0, 2.0]), [1.0, 2.1])
     with pytest.raises(AssertionError, match="dtype"):
         assert_close(np.asarray([1.0], dtype=np.float32), np.asarray([1.0]))
+
+
+def test_assert_close_looks_inside_tensors(backend: Backend) -> None:
+    from portable_nn.autodiff import Tensor
+
+    x = np.linspace(1, 2, 3)
+    tensor = Tensor(backend.asarray(x), requires_grad=True) * 2
+    backend.assert_close(tensor, 2 * x)
+    with pytest.raises(AssertionError):
+        backend.assert_close(tensor, 3 * x)
+    with pytest.raises(AssertionError, match="namespace"):
+        Backend("elsewhere", np, backend.device).assert_close(tensor, 2 * x)
+
+
+def test_asking_for_what_is_not_there_fails() -> None:
+    missing = [name for name in ("cupy", "jax", "torch") if importlib.util.find_spec(name) is None]
+    if not missing:
+        pytest.skip("every library is installed")
+    command = [sys.executable, "-m", "pytest", "--backend", missing[0], __file__, "-p", "no:cacheprovider"]
+    result = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[2], check=False)
+    assert result.returncode == 4
+    assert f"--backend {missing[0]}: {missing[0]} cannot be imported" in result.stderr
