@@ -5,6 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from portable_nn.autodiff import standard
+from portable_nn.autodiff.engine import is_recording
+from portable_nn.autodiff.rules import refuse
+from portable_nn.autodiff.signatures import generate, split
 from portable_nn.autodiff.tensor import Tensor
 from portable_nn.backend.errors import DTypeError
 
@@ -14,11 +17,11 @@ def add_creation(namespace: Any) -> None:
     raw, lift = namespace.raw, namespace.lift
 
     for text in standard.CREATION:
-        name = text[:text.index("(")]
+        name, _ = split(text)
         setattr(namespace, name, _constant(namespace, text, getattr(raw, name, None)))
     if hasattr(namespace, "fft"):
         for text in standard.FFT_CREATION:
-            name = text[:text.index("(")]
+            name, _ = split(text)
             setattr(namespace.fft, name, _constant(namespace, text, getattr(raw.fft, name)))
 
     def asarray(obj, /, *, dtype=None, device=None, copy=None):
@@ -34,6 +37,10 @@ def add_creation(namespace: Any) -> None:
         elif copy:
             obj = namespace.positive(obj)
         return obj if device is None else obj.to_device(device)
+
+    def from_dlpack(x, /, *, device=None, copy=None):
+        options = {name: value for name, value in (("device", device), ("copy", copy)) if value is not None}
+        return namespace.Tensor(raw.from_dlpack(x.data if isinstance(x, Tensor) and x._node is None else x, **options))
 
     def meshgrid(*arrays, indexing="xy"):
         """As the standard's, by reshaping and broadcasting, so that it is recorded."""
@@ -61,7 +68,7 @@ def add_creation(namespace: Any) -> None:
     def iinfo(type, /):
         return raw.iinfo(type.dtype if isinstance(type, Tensor) else type)
 
-    namespace.asarray, namespace.meshgrid = asarray, meshgrid
+    namespace.asarray, namespace.from_dlpack, namespace.meshgrid = asarray, from_dlpack, meshgrid
     namespace.result_type, namespace.can_cast, namespace.finfo, namespace.iinfo = result_type, can_cast, finfo, iinfo
     namespace.isdtype = raw.isdtype
     namespace.__array_namespace_info__ = raw.__array_namespace_info__
@@ -70,10 +77,12 @@ def add_creation(namespace: Any) -> None:
 
 def _constant(namespace: Any, text: str, function: Any) -> Any:
     """A creation function with the signature `text`, giving a constant Tensor."""
-    from portable_nn.autodiff.namespace import generate
-
     def record(name: str, call: Any, arguments: tuple, arrays: tuple, options: dict) -> Any:
-        options = {key: namespace.unwrap(value) if isinstance(value, Tensor) else value for key, value in options.items()}
+        tensors = {key: value for key, value in options.items() if isinstance(value, Tensor)}
+        for key, value in tensors.items():
+            if value._node is not None and is_recording():
+                refuse(name, key)
+        options = options | {key: namespace.unwrap(value) for key, value in tensors.items()}
         return namespace.wrap(call(*map(namespace.unwrap, arrays), **options))
 
     return generate(text, function, record)

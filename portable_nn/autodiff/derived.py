@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from portable_nn.autodiff.engine import Node, is_recording
 from portable_nn.autodiff.primitive import to_native_device
-from portable_nn.autodiff.rules import Rule
+from portable_nn.autodiff.rules import Rule, refuse_dtype
 from portable_nn.backend.errors import GradientError, ShapeError
 
 _SLICE_BACK = Rule("", lambda xp, g, axis, start, stop: g[(slice(None),) * axis + (slice(start, stop),)])
@@ -24,6 +25,7 @@ def add_derived(namespace: Any) -> None:
             return T(out)
         if axis is None:
             return concat([namespace.reshape(x, (-1,)) for x in arrays], axis=0)
+        _real(out, "concat")
         axis, start, edges = axis % out.ndim, 0, []
         for x in arrays:
             stop = start + x.shape[axis]
@@ -37,27 +39,34 @@ def add_derived(namespace: Any) -> None:
         out = raw.stack([x._data for x in arrays], axis=axis)
         axis %= out.ndim
         edges = [(x._node, _INDEX_BACK, (axis, i), None) for i, x in enumerate(arrays) if x._node is not None]
-        return T(out, Node(tuple(edges)) if edges and is_recording() else None)
+        if not edges or not is_recording():
+            return T(out)
+        _real(out, "stack")
+        return T(out, Node(tuple(edges)))
+
+    def _real(out, name):
+        if not namespace.is_real_floating[out.dtype]:
+            refuse_dtype(name, out.dtype)
 
     def unstack(x, /, *, axis=0):
-        x = lift(x)
         if x.ndim == 0:
             raise ShapeError("an array with an axis to unstack", "no axes", "reshape it first")
-        x = namespace.moveaxis(x, axis, 0) if axis else x
-        return tuple(x[i, ...] for i in range(x.shape[0]))
+        return record("unstack", lambda x, *, axis: tuple(raw.unstack(x, axis=axis)), ("x",), (x,), {"axis": axis})
 
     def where(condition, x1, x2, /):
-        condition = unwrap(condition)
-        return record("where", lambda a, b, condition: raw.where(condition, a, b), ("x1", "x2"), _as_pair(x1, x2),
-                      {"condition": condition})
+        return record("where", lambda a, b, condition: raw.where(condition, a, b), ("x1", "x2"), (x1, x2),
+                      {"condition": unwrap(condition)})
 
-    def _as_pair(x1, x2):
-        """Both as Tensors of the result's shape's parts: Python scalars take the other's dtype, as in operators."""
-        if not hasattr(x1, "dtype"):
-            x1 = raw.asarray(x1, dtype=x2.dtype, device=x2.device)
-        if not hasattr(x2, "dtype"):
-            x2 = raw.asarray(x2, dtype=x1.dtype, device=x1.device)
-        return lift(x1), lift(x2)
+    def diff(x, /, *, axis=-1, n=1, prepend=None, append=None):
+        arrays = [lift(part) for part in (prepend, x, append) if part is not None]
+        if is_recording() and any(part._node is not None for part in arrays):
+            x = concat(arrays, axis=axis) if len(arrays) > 1 else arrays[0]
+            before = (slice(None),) * (axis % x.ndim)
+            for _ in range(n):
+                x = x[(*before, slice(1, None))] - x[(*before, slice(None, -1))]
+            return x
+        edges = {name: unwrap(part) for name, part in (("prepend", prepend), ("append", append)) if part is not None}
+        return T(raw.diff(unwrap(x), axis=axis, n=n, **edges))
 
     def astype(x, dtype, /, *, copy=True, device=None):
         x = lift(x)
@@ -90,28 +99,28 @@ def add_derived(namespace: Any) -> None:
     def setitem(x, key, value):
         """The array that x becomes: old values outside the key, new ones inside, both recorded."""
         key = tuple(map(_raw_key, key)) if isinstance(key, tuple) else _raw_key(key)
-        data = raw.asarray(x._data, copy=True)
-        data[key] = unwrap(value)
-        recorded = is_recording() and (x._node is not None or (type(value) is T and value._node is not None))
-        if not recorded:
+        new = type(value) is T and value._node is not None
+        if not is_recording() or not (new or x._node is not None):
+            data = raw.asarray(x._data, copy=True)
+            data[key] = unwrap(value)
             return T(data)
-        mask = raw.zeros(x.shape, dtype=raw.bool, device=data.device)
-        mask[key] = True
-        inside = data[key]
-        spread = namespace.broadcast_to(value, inside.shape) if type(value) is T else inside
-        placed = record("setitem", lambda v, *, key: _set(raw, data, key, v), ("x",), (spread,), {"key": key})
-        return namespace.where(mask, placed, x)
+        _real(x, "assignment to elements")
+        source = raw.full(x.shape, -1, dtype=raw.int64, device=x.device)  # which new value each element gets, if any
+        shape = source[key].shape
+        source[key] = raw.reshape(raw.arange(math.prod(shape), dtype=raw.int64, device=x.device), shape)
+        inside = source >= 0
+        if type(value) in (bool, int, float):
+            return where(inside, value, x)
+        values = namespace.reshape(namespace.broadcast_to(astype(value, x.dtype, copy=False), shape), (-1,))
+        if values.size == 0:
+            return x
+        order = raw.reshape(raw.where(inside, source, raw.zeros_like(source)), (-1,))
+        return where(inside, namespace.reshape(namespace.take(values, order, axis=0), x.shape), x)
 
-    for function in (concat, stack, unstack, where, astype, sort, broadcast_arrays):
+    for function in (concat, stack, unstack, diff, where, astype, sort, broadcast_arrays):
         function.__qualname__ = function.__name__
         setattr(namespace, function.__name__, function)
     namespace._getitem, namespace._setitem = getitem, setitem
     namespace._to_device = lambda x, **options: record(
         "to_device", lambda x, *, device, stream, origin: to_native_device(x, device, stream), ("x",), (x,),
         {**options, "origin": x.device})
-
-
-def _set(raw: Any, data: Any, key: Any, value: Any) -> Any:
-    whole = raw.zeros_like(data)
-    whole[key] = raw.astype(value, data.dtype, copy=False)
-    return whole

@@ -6,30 +6,51 @@ from the standard's list of signatures. Elementwise functions, of which a step r
 
 from __future__ import annotations
 
+import threading
 import types
 from typing import Any
 
 from portable_nn.autodiff import standard
-from portable_nn.autodiff.engine import Node, is_recording, next_sequence
-from portable_nn.autodiff.rules import DISCRETE, RULES, load_rules
+from portable_nn.autodiff.engine import Node, Output, is_recording, next_sequence
+from portable_nn.autodiff.rules import COMPOSED, DISCRETE, RULES, load_rules, refuse, refuse_dtype
+from portable_nn.autodiff.signatures import generate, named, split
 from portable_nn.autodiff.tensor import Tensor, bind_operators, make_tensor_type
-from portable_nn.backend.errors import DTypeError, GradientError
+from portable_nn.backend.errors import DTypeError
 from portable_nn.backend.namespace import array_namespace, namespace_name, register_namespace
 
 _namespaces: dict[int, TensorNamespace] = {}
+_building = threading.Lock()
 #: A new object without a call of its constructor: half the cost of recording a small operation was there.
 create = object.__new__
 _PYTHON_SCALARS = frozenset({bool, int, float, complex})
+_REAL_SCALARS = frozenset({bool, int, float})
 
 
 def tensor_namespace(raw: Any) -> TensorNamespace:
     """The namespace that records the operations of the raw namespace `raw`; built at its first use."""
     namespace = _namespaces.get(id(raw))
-    if namespace is None:
-        load_rules()
-        namespace = _namespaces[id(raw)] = TensorNamespace(raw)
-        register_namespace(namespace.Tensor, namespace, records=raw)
-    return namespace
+    return _build(raw) if namespace is None else namespace
+
+
+def _build(raw: Any) -> TensorNamespace:
+    with _building:  # two threads must not end up with two Tensor types
+        if id(raw) not in _namespaces:
+            load_rules()
+            namespace = TensorNamespace(raw)
+            register_namespace(namespace.Tensor, namespace, records=raw)
+            _namespaces[id(raw)] = namespace
+    return _namespaces[id(raw)]
+
+
+class _RealFloating(dict):
+    """dtype -> whether it is real and floating, as the dtypes of recorded values must be."""
+
+    def __init__(self, raw: Any) -> None:
+        self.raw = raw
+
+    def __missing__(self, dtype: Any) -> bool:
+        answer = self[dtype] = bool(self.raw.isdtype(dtype, "real floating"))
+        return answer
 
 
 class TensorNamespace(types.ModuleType):
@@ -46,14 +67,15 @@ class TensorNamespace(types.ModuleType):
     def __init__(self, raw: Any) -> None:
         super().__init__(f"portable_nn.autodiff.{namespace_name(raw)}")
         self.raw = raw
+        self.is_real_floating = _RealFloating(raw)
         self.Tensor = make_tensor_type(self)
         for name in standard.CONSTANTS + standard.DTYPES:
             if hasattr(raw, name):
                 setattr(self, name, getattr(raw, name))
         self._add_functions(self, raw, standard.FUNCTIONS)
-        for name in standard.UNARY:
+        for name in filter(lambda name: hasattr(raw, name), standard.UNARY):
             setattr(self, name, self._unary(name))
-        for name in standard.BINARY:
+        for name in filter(lambda name: hasattr(raw, name), standard.BINARY):
             setattr(self, name, self._binary(name))
         from portable_nn.autodiff import creation, derived
 
@@ -81,8 +103,14 @@ class TensorNamespace(types.ModuleType):
         return self.lift(x)._data
 
     def link(self, value: Any, node: Any) -> Any:
-        """A Tensor over a saved array, tied to the node that made it."""
-        return self.Tensor(value, node) if node is not None and value is not None else value
+        """A Tensor over a saved array, tied to the node that made it; a tuple of outputs one by one."""
+        if node is None or value is None:
+            return value
+        if type(value) in _PYTHON_SCALARS:
+            return value
+        if isinstance(value, tuple):
+            return tuple([self.Tensor(x, Output(node, i, len(value))) for i, x in enumerate(value)])
+        return self.Tensor(value, node)
 
     def record_operation(self, name: str, function: Any, arguments: tuple, arrays: tuple, options: dict) -> Any:
         """Run `function(*raw arrays, **options)` and put it on the tape under the rules called `name`.
@@ -90,27 +118,37 @@ class TensorNamespace(types.ModuleType):
         Raises
         ------
         GradientError
-            An argument that needs a gradient has no rule.
+            An argument that needs a gradient has no rule, or the result is complex or no longer floating.
         """
         data = tuple(map(self.unwrap, arrays))
         nodes = [x._node if type(x) is self.Tensor else None for x in arrays]
-        recorded = name not in DISCRETE and any(node is not None for node in nodes) and is_recording()
-        if recorded:
-            rules = RULES.get(name, {})
-            for argument, node in zip(arguments, nodes, strict=True):
-                if node is not None and argument not in rules:
-                    _refuse(name, argument)
+        if name in DISCRETE or not any(node is not None for node in nodes) or not is_recording():
+            return self.wrap(function(*data, **options))
+        if name in COMPOSED:
+            return COMPOSED[name](self, *map(self.operand, arrays), **options)
+        rules = RULES.get(name, {})
+        for argument, node in zip(arguments, nodes, strict=True):
+            if node is not None and argument not in rules:
+                refuse(name, argument)
         out = function(*data, **options)
-        if not recorded:
-            return self.wrap(out)
         known = {**options, **dict(zip(arguments, data, strict=True)), "out": out}
         edges = []
         for argument, x, node in zip(arguments, data, nodes, strict=True):
             if node is not None:
                 known["shape"], known["dtype"] = x.shape, x.dtype
                 rule = rules[argument]
-                edges.append((node, rule, tuple(known[key] for key in rule.names), x.shape))
-        return self.Tensor(out, Node(tuple(edges)))
+                edges.append((node, rule, tuple([known[key] for key in rule.names]), x.shape))
+        made = Node(tuple(edges))
+        if isinstance(out, tuple):
+            outputs = [self.Tensor(x, Output(made, i, len(out))) for i, x in enumerate(out)]
+            return type(out)(*outputs) if hasattr(out, "_fields") else tuple(outputs)
+        if not self.is_real_floating[out.dtype]:
+            refuse_dtype(name, out.dtype)
+        return self.Tensor(out, made)
+
+    def operand(self, x: Any) -> Any:
+        """x as a Tensor; Python scalars and None as they are."""
+        return x if x is None or type(x) in _PYTHON_SCALARS else self.lift(x)
 
     def wrap(self, out: Any) -> Any:
         """Results as constant Tensors; tuples (named ones too) element by element."""
@@ -122,7 +160,7 @@ class TensorNamespace(types.ModuleType):
     def _add_functions(self, target: Any, library: Any, signatures: list[str]) -> None:
         """Generate the wrapper of each signature into `target`, from the functions of `library`."""
         for text in signatures:
-            name = text[:text.index("(")]
+            name, _ = split(text)
             if hasattr(library, name):
                 setattr(target, name, generate(text, getattr(library, name), self.record_operation))
 
@@ -150,7 +188,7 @@ class TensorNamespace(types.ModuleType):
             if node is None or discrete or not is_recording():
                 return T(out)
             if rule is None:
-                _refuse(name, "x")
+                refuse(name, "x")
             saved = (x._data, out) if saves_x and saves_out else (x._data,) if saves_x else (out,) if saves_out else ()
             made = create(Node)
             made.sequence = next_sequence()
@@ -159,10 +197,10 @@ class TensorNamespace(types.ModuleType):
             result._data, result._node = out, made
             return result
 
-        return _named(function, name)
+        return named(function, name)
 
     def _binary(self, name: str) -> Any:
-        T, raw, unwrap = self.Tensor, getattr(self.raw, name), self.unwrap
+        T, raw, unwrap, is_real_floating = self.Tensor, getattr(self.raw, name), self.unwrap, self.is_real_floating
         rules = RULES.get(name)
         rule1, rule2 = (rules["x1"], rules["x2"]) if rules else (None, None)
         save1, save2 = (_savers[rule.names] for rule in (rule1, rule2)) if rules else (None, None)
@@ -172,17 +210,19 @@ class TensorNamespace(types.ModuleType):
             node1 = node2 = None
             if type(x1) is T:
                 node1, x1 = x1._node, x1._data
-            elif type(x1) not in _PYTHON_SCALARS:
+            elif type(x1) not in _REAL_SCALARS:
                 x1 = unwrap(x1)
             if type(x2) is T:
                 node2, x2 = x2._node, x2._data
-            elif type(x2) not in _PYTHON_SCALARS:
+            elif type(x2) not in _REAL_SCALARS:
                 x2 = unwrap(x2)
             out = raw(x1, x2)
             if (node1 is None and node2 is None) or constant or not is_recording():
                 return T(out)
             if rules is None:
-                _refuse(name, "x1" if node1 is not None else "x2")
+                refuse(name, "x1" if node1 is not None else "x2")
+            if (node1 is None or node2 is None) and not is_real_floating[out.dtype]:
+                refuse_dtype(name, out.dtype)  # the constant was complex
             shape = out.shape
             if node1 is not None:
                 shape1 = x1.shape
@@ -197,7 +237,7 @@ class TensorNamespace(types.ModuleType):
             result._data, result._node = out, made
             return result
 
-        return _named(function, name)
+        return named(function, name)
 
 
 #: What a binary rule asks for -> what to save for it.
@@ -210,33 +250,3 @@ _savers = {
     ("x2", "out"): lambda x1, x2, out: (x2, out),
     ("x1", "x2", "out"): lambda x1, x2, out: (x1, x2, out),
 }
-
-
-def _refuse(name: str, argument: str) -> None:
-    raise GradientError("a function with a gradient rule", f"{name}, argument {argument!r}",
-                        "detach the Tensor if its gradient is not wanted, or write the function with "
-                        "portable_nn.custom_gradient")
-
-
-def _named(function: Any, name: str) -> Any:
-    function.__name__ = function.__qualname__ = name
-    return function
-
-
-def generate(text: str, function: Any, record: Any) -> Any:
-    """A function with the signature `text` that records `function`."""
-    name, inner = text[:text.index("(")], text[text.index("(") + 1:-1]
-    parts = [part.strip() for part in inner.split(",")]
-    names = [part.split("=")[0] for part in parts if part not in "/*"]
-    positional_only = {part.split("=")[0] for part in parts[:parts.index("/")]} if "/" in parts else set()
-    arrays = [n for n in names if n in standard.ARRAY_ARGUMENTS]
-    options = [n for n in names if n not in standard.ARRAY_ARGUMENTS]
-    keyword_only = set(names[[p for p in parts if p != "/"].index("*"):]) if "*" in parts else set()
-    passed = ", ".join(n if n in positional_only or (n in arrays and n not in keyword_only) else f"{n}={n}" for n in names)
-    source = (f"def call({', '.join(names)}):\n    return function({passed})\n"
-              f"def {text[:text.index('(')]}({inner}):\n"
-              f"    return record({name!r}, call, {tuple(arrays)!r}, ({''.join(f'{n}, ' for n in arrays)}), "
-              f"{{{', '.join(f'{n!r}: {n}' for n in options)}}})\n")
-    scope: dict[str, Any] = {"function": function, "record": record}
-    exec(source, scope)  # as namedtuple does: the signature is data, and the exact one is worth 2 µs a call
-    return _named(scope[name], name)

@@ -24,6 +24,7 @@ class Primitive:
         xp = array_namespace(x)
         if not hasattr(xp, "record_operation"):
             return self.forward(xp, x, **options)
+        options = {key: xp.unwrap(value) if hasattr(value, "_node") else value for key, value in options.items()}
         return xp.record_operation(self.name, partial(self.forward, xp.raw), ("x",), (x,), options)
 
 

@@ -57,7 +57,6 @@ sum(x, /, *, axis=None, dtype=None, keepdims=False)
 var(x, /, *, axis=None, correction=0.0, keepdims=False)
 all(x, /, *, axis=None, keepdims=False)
 any(x, /, *, axis=None, keepdims=False)
-diff(x, /, *, axis=-1, n=1, prepend=None, append=None)
 take(x, indices, /, *, axis=None)
 take_along_axis(x, indices, /, *, axis=-1)
 """.strip().splitlines()
@@ -108,7 +107,6 @@ CREATION = """
 arange(start, /, stop=None, step=1, *, dtype=None, device=None)
 empty(shape, *, dtype=None, device=None)
 eye(n_rows, n_cols=None, /, *, k=0, dtype=None, device=None)
-from_dlpack(x, /, *, device=None, copy=None)
 full(shape, fill_value, *, dtype=None, device=None)
 linspace(start, stop, /, num, *, dtype=None, device=None, endpoint=True)
 ones(shape, *, dtype=None, device=None)
@@ -116,7 +114,7 @@ zeros(shape, *, dtype=None, device=None)
 """.strip().splitlines()
 
 #: Arguments that are arrays wherever they occur.
-ARRAY_ARGUMENTS = frozenset({"x", "x1", "x2", "indices", "min", "max", "repeats", "prepend", "append", "sorter"})
+ARRAY_ARGUMENTS = frozenset({"x", "x1", "x2", "indices", "min", "max", "repeats", "sorter"})
 
 CONSTANTS = ("e", "inf", "nan", "newaxis", "pi")
 DTYPES = ("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "float32", "float64",

@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from portable_nn.backend.errors import GradientError
+
 
 class Rule:
     """How the gradient of a result becomes the gradient of one argument."""
@@ -27,6 +29,9 @@ class Rule:
 #: function name -> argument name -> rule. An argument without a rule raises when it is recorded.
 RULES: dict[str, dict[str, Rule]] = {}
 
+#: function name -> how it is made of other functions when it is recorded: `function(namespace, *arrays, **options)`.
+COMPOSED: dict[str, Callable[..., Any]] = {}
+
 #: Functions whose results are booleans, integers or facts about dtypes: they have no gradient, so their results are constants.
 DISCRETE = frozenset({
     "equal", "not_equal", "less", "less_equal", "greater", "greater_equal", "isfinite", "isinf", "isnan", "signbit",
@@ -41,6 +46,33 @@ def define_rule(name: str, **functions: Callable[..., Any]) -> None:
     RULES[name] = {argument: Rule(argument, function) for argument, function in functions.items()}
 
 
+def define_composition(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Enter a function, under its own name, as made of other functions of the standard, which need rules instead."""
+    COMPOSED[function.__name__] = function
+    return function
+
+
 def load_rules() -> None:
     """Import every family of rules; called once, before the first Tensor namespace is built."""
-    from portable_nn.autodiff.rules import elementwise, indexing, linalg, reductions, shape  # noqa: F401
+    from portable_nn.autodiff.rules import (  # noqa: F401
+        compositions,
+        decompositions,
+        elementwise,
+        indexing,
+        linalg,
+        reductions,
+        shape,
+    )
+
+
+def refuse(name: str, argument: str) -> None:
+    """Raise: a value on the tape met a function without a rule."""
+    raise GradientError("a function with a gradient rule", f"{name}, argument {argument!r}",
+                        "detach the Tensor if its gradient is not wanted, or write the function with "
+                        "portable_nn.custom_gradient")
+
+
+def refuse_dtype(name: str, dtype: Any) -> None:
+    """Raise: a value on the tape was about to become complex or discrete."""
+    raise GradientError("a real floating result of a recorded function", f"{dtype} from {name}",
+                        "gradients here are real: detach the Tensor first, or keep to real floating dtypes")

@@ -92,7 +92,8 @@ define_rule("pow", x1=_pow_base, x2=_pow_exponent)
 
 
 def _copysign(xp, g, x1, x2):
-    flipped = xp.not_equal(xp.signbit(x1), xp.signbit(x2))
+    other = math.copysign(1.0, x2) < 0 if isinstance(x2, (int, float)) else xp.signbit(x2)
+    flipped = xp.not_equal(xp.signbit(x1), other)
     return xp.where(flipped, -g, g)
 
 
@@ -109,6 +110,17 @@ def _inside(xp, g, x, min, max):
     return xp.where(inside, g, xp.zeros_like(g))
 
 
+def _to_minimum(xp, g, x, min, max):
+    """g where x was raised to min, unless max, which NumPy applies last, lowered it again."""
+    chosen = x < min if max is None else xp.logical_and(x < min, xp.less_equal(min, max))
+    return xp.where(chosen, g, xp.zeros_like(g))
+
+
+def _to_maximum(xp, g, x, min, max):
+    """g where the result is max."""
+    chosen = x > max if min is None else xp.logical_or(x > max, xp.greater(min, max))
+    return xp.where(chosen, g, xp.zeros_like(g))
+
+
 define_rule("clip", x=_inside,
-            min=lambda xp, g, x, min, max: xp.where(xp.logical_and(x < min, True if max is None else min <= max), g, 0.0),
-            max=lambda xp, g, x, min, max: xp.where(xp.logical_or(x > max, False if min is None else min > max), g, 0.0))
+            min=_to_minimum, max=_to_maximum)

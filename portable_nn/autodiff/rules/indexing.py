@@ -12,6 +12,13 @@ def _take(xp, g, shape, indices, axis):
     return xp.moveaxis(rows, 0, axis)
 
 
+def _take_along_axis(xp, g, shape, indices, axis):
+    """Add to the elements taken; x may have been broadcast against the indices along the other axes."""
+    axis %= len(shape)
+    whole = (*g.shape[:axis], shape[axis], *g.shape[axis + 1:])
+    return place_along_axis(g, indices=indices, axis=axis, shape=whole)
+
+
 def _where(xp, g, condition, side):
     zeros = xp.zeros_like(g)
     return xp.where(condition, g, zeros) if side == 1 else xp.where(condition, zeros, g)
@@ -19,9 +26,7 @@ def _where(xp, g, condition, side):
 
 define_rule("getitem", x=lambda xp, g, shape, key: place(g, key=key, shape=shape))
 define_rule("take", x=_take)
-define_rule("take_along_axis",
-            x=lambda xp, g, shape, indices, axis: place_along_axis(g, indices=indices, axis=axis, shape=shape))
+define_rule("take_along_axis", x=_take_along_axis)
 define_rule("where", x1=lambda xp, g, condition: _where(xp, g, condition, 1),
             x2=lambda xp, g, condition: _where(xp, g, condition, 2))
-define_rule("setitem", x=lambda xp, g, key: g[key])
 define_rule("to_device", x=lambda xp, g, origin: to_native_device(g, origin))

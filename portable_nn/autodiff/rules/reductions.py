@@ -34,7 +34,8 @@ def _mean(xp, g, shape, axis, keepdims):
 
 
 def _var(xp, g, x, axis, correction, keepdims):
-    scale = 2 / (count(x.shape, axis) - correction)
+    degrees = count(x.shape, axis) - correction
+    scale = 2 / degrees if degrees > 0 else math.nan  # as the variance itself
     return spread(xp, g, x.shape, axis, keepdims) * (x - xp.mean(x, axis=axis, keepdims=True)) * scale
 
 
@@ -80,18 +81,40 @@ def _cumulative_sum(xp, g, shape, axis, include_initial):
 
 
 def _cumulative_prod(xp, g, x, axis, include_initial):
-    """∂out_j/∂x_i = Π_{k ≤ j, k ≠ i} x_k, row by row along the axis: quadratic, and right at zeros."""
+    """g_xᵢ = hᵢ Π_{k < i} x_k with hᵢ = gᵢ + x_{i+1} h_{i+1}, which doubling solves in log₂ n steps, right at zeros."""
     axis = x.ndim - 1 if axis is None else axis % x.ndim
     before = (slice(None),) * axis
-    if include_initial:
-        g = g[(*before, slice(1, None))]
-    length = x.shape[axis]
-    parts = []
-    for i in range(length):
-        tail = xp.concat((xp.ones_like(x[(*before, slice(i, i + 1))]), x[(*before, slice(i + 1, length))]), axis=axis)
-        others = xp.prod(x[(*before, slice(0, i))], axis=axis, keepdims=True) * xp.cumulative_prod(tail, axis=axis)
-        parts.append(xp.sum(g[(*before, slice(i, length))] * others, axis=axis, keepdims=True))
-    return xp.concat(parts, axis=axis) if parts else xp.zeros_like(x)
+    g = xp.moveaxis(g[(*before, slice(1, None))] if include_initial else g, axis, -1)
+    x = xp.moveaxis(x, axis, -1)
+    length = x.shape[-1]
+    if length == 0:
+        return xp.moveaxis(g, -1, axis)
+    one, null = xp.ones_like(x[..., :1]), xp.zeros_like(x[..., :1])
+    h, factor, step = g, xp.concat((x[..., 1:], null), axis=-1), 1
+    while step < length:  # hᵢ covers 2·step terms once those of i + step are added
+        h = xp.concat((h[..., :-step] + factor[..., :-step] * h[..., step:], h[..., -step:]), axis=-1)
+        factor = xp.concat((factor[..., :-step] * factor[..., step:], factor[..., -step:]), axis=-1)
+        step *= 2
+    earlier = xp.concat((one, xp.cumulative_prod(x[..., :-1], axis=-1)), axis=-1)
+    return xp.moveaxis(h * earlier, -1, axis)
+
+
+def _vector_norm(xp, g, x, out, axis, keepdims, ord):
+    """The gradient of (Σ |x|ᵖ)^(1/p), and 0 where the norm is 0."""
+    if not keepdims:
+        out = xp.reshape(out, reduced_shape(x.shape, axis))
+    g = spread(xp, g, x.shape, axis, keepdims)
+    if ord == 0:
+        return xp.zeros_like(g)
+    if ord == 1:
+        return g * xp.sign(x)
+    if math.isinf(ord):
+        hit = xp.astype(xp.abs(x) == out, x.dtype)
+        return g * xp.sign(x) * (hit / xp.sum(hit, axis=axis, keepdims=True))
+    length = xp.where(out == 0, xp.ones_like(out), out)
+    if ord == 2:
+        return g * (x / length)
+    return g * xp.sign(x) * (xp.abs(x) / length) ** (ord - 1)
 
 
 define_rule("sum", x=_sum)
@@ -103,3 +126,4 @@ define_rule("min", x=_extremum)
 define_rule("prod", x=_prod)
 define_rule("cumulative_sum", x=_cumulative_sum)
 define_rule("cumulative_prod", x=_cumulative_prod)
+define_rule("vector_norm", x=_vector_norm)

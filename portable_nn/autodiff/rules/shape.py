@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
+
 from portable_nn.autodiff.engine import unbroadcast
+from portable_nn.autodiff.primitive import scatter_rows
 from portable_nn.autodiff.rules import define_rule
 
 
@@ -23,28 +26,21 @@ def _untile(xp, g, shape, repetitions):
 
 
 def _unrepeat(xp, g, shape, repeats, axis):
-    if not isinstance(repeats, int):
-        return None
-    flat = shape if axis is not None else (_size(shape),)
+    """Sum the copies of each element: by an axis of their own if there are equally many, else row by row."""
+    flat = shape if axis is not None else (math.prod(shape),)
     axis = 0 if axis is None else axis % len(shape)
-    twins = (*flat[:axis + 1], repeats, *flat[axis + 1:])
-    return xp.reshape(xp.sum(xp.reshape(g, twins), axis=axis + 1), shape)
+    if isinstance(repeats, int):
+        twins = (*flat[:axis + 1], repeats, *flat[axis + 1:])
+        return xp.reshape(xp.sum(xp.reshape(g, twins), axis=axis + 1), shape)
+    origins = xp.repeat(xp.arange(flat[axis], device=g.device), xp.broadcast_to(repeats, (flat[axis],)))
+    rows = scatter_rows(xp.moveaxis(g, axis, 0), indices=origins, size=flat[axis])
+    return xp.reshape(xp.moveaxis(rows, 0, axis), shape)
 
 
-def _size(shape):
-    size = 1
-    for length in shape:
-        size *= length
-    return size
-
-
-def _undiff(xp, g, shape, axis, n, prepend, append):
-    """Each difference takes from one element and gives to the next."""
-    for _ in range(n):
-        edge = xp.zeros_like(g[(slice(None),) * (axis % g.ndim) + (slice(0, 1),)])
-        g = xp.concat((edge, g), axis=axis) - xp.concat((g, edge), axis=axis)
-    first = 0 if prepend is None else prepend.shape[axis]
-    return g[(slice(None),) * (axis % g.ndim) + (slice(first, first + shape[axis]),)]
+def _restack(xp, g, axis):
+    """The gradients of all outputs, zeros for those without one."""
+    known = next(x for x in g if x is not None)
+    return xp.stack([xp.zeros_like(known) if x is None else x for x in g], axis=axis)
 
 
 define_rule("reshape", x=lambda xp, g, shape: xp.reshape(g, shape))
@@ -58,7 +54,7 @@ define_rule("flip", x=lambda xp, g, axis: xp.flip(g, axis=axis))
 define_rule("roll", x=_roll_back)
 define_rule("tile", x=_untile)
 define_rule("repeat", x=_unrepeat)
-define_rule("diff", x=_undiff)
+define_rule("unstack", x=_restack)
 define_rule("tril", x=lambda xp, g, k: xp.tril(g, k=k))
 define_rule("triu", x=lambda xp, g, k: xp.triu(g, k=k))
 define_rule("astype", x=lambda xp, g, dtype: xp.astype(g, dtype))
