@@ -7,6 +7,7 @@ from typing import Any
 
 from portable_nn.autodiff import Tensor, is_recording
 from portable_nn.autodiff.frame import Frame, reset_frame, set_frame
+from portable_nn.autodiff.replay import root_call
 from portable_nn.autodiff.tree import map_leaves
 from portable_nn.backend.errors import ArgumentError, ShapeError
 from portable_nn.backend.namespace import is_array, is_tensor
@@ -21,6 +22,7 @@ _drawing = RLock()
 def call_root(module: Any, args: tuple, options: dict) -> Any:
     """Call a module that no other module's call is inside of, then write the buffers it updated."""
     frame, args, options, wrap = open_frame(module, args, options)
+    repeated = root_call(frame)
     token = set_frame(frame)
     try:
         out = module.forward(*args, **options)
@@ -29,6 +31,8 @@ def call_root(module: Any, args: tuple, options: dict) -> Any:
         raise
     finally:
         reset_frame(token)
+    if repeated:  # by checkpoint or gradcheck, which leave no trace
+        return map_leaves(_tensor, out) if wrap else out
     if module.training:
         module.__dict__["_step"] += 1
     if frame.buffers:
@@ -111,8 +115,9 @@ def functional_call(model: Any, parameters: dict[str, Any], buffers: dict[str, A
             raise ShapeError(f"values of shape {handles[name].shape} for {name}", f"{tuple(value.shape)}", "reshape them")
         values[handles[name]] = value
     frame, args, options, wrap = open_frame(model, args, options, values)
+    repeated = root_call(frame)
     out = run_inside(model, frame, args, options)
-    if model.training:
+    if model.training and not repeated:
         model.__dict__["_step"] += 1
     names = {handle: name for name, handle in reversed(handles.items())}
     written = {names[handle]: raw(value) for handle, value in frame.buffers.items()}
