@@ -13,6 +13,8 @@ _namespaces: dict[type, Any] = {}
 #: Tensor namespaces by the raw namespace they record.
 _recording: dict[int, Any] = {}
 _tensors: set[type] = set()
+#: Namespaces whose arrays need no look at their devices: NumPy has one, and JAX places and checks its own.
+_unplaced: set[int] = set()
 _SCALARS = frozenset({bool, int, float, complex, type(None)})  # exact types: numpy.float64 is a float too
 
 
@@ -22,6 +24,8 @@ def register_namespace(kind: type, namespace: Any, *, records: Any = None) -> No
     if records is not None:
         _recording[id(records)] = namespace
         _tensors.add(kind)
+        if id(records) in _unplaced:
+            _unplaced.add(id(namespace))
 
 
 def is_tensor(x: Any) -> bool:
@@ -37,7 +41,7 @@ def array_namespace(*arrays: Any) -> Any:
     Raises
     ------
     DeviceError
-        The arrays come from two libraries.
+        The arrays come from two libraries, or from two devices of one.
     DTypeError
         An argument is no array, or no argument is.
     """
@@ -53,6 +57,8 @@ def array_namespace(*arrays: Any) -> Any:
     if found is None:
         raise DTypeError("at least one array", f"{[type(x).__name__ for x in arrays]}",
                          "pass a NumPy or CuPy array, or any array of the Python Array API")
+    if len(arrays) > 1 and id(found) not in _unplaced:
+        _check_one_device(arrays)
     return found
 
 
@@ -67,7 +73,18 @@ def _look_up(x: Any) -> Any:
     xp = array_api_compat.array_namespace(x)
     if not hasattr(type(x), "__jax_array__"):  # abstract JAX values of one type may come from several traces
         _namespaces[type(x)] = xp
+    if namespace_name(xp) in ("numpy", "jax"):
+        _unplaced.add(id(xp))
     return xp
+
+
+def _check_one_device(arrays: tuple[Any, ...]) -> None:
+    placed = (x.data if is_tensor(x) else x for x in arrays if type(x) not in _SCALARS)
+    devices = [array_api_compat.device(x) for x in placed]
+    for device in devices[1:]:
+        if device != devices[0]:
+            raise DeviceError("arrays on one device in one call", f"{devices[0]} and {device}",
+                              "move them to one device first, for example with portable_nn.to_device")
 
 
 def _combine(first: Any, second: Any) -> Any:

@@ -36,6 +36,15 @@ def test_two_libraries_are_named_in_order() -> None:
         array_namespace(strict.ones(2), 3.0, np.ones(2))
 
 
+def test_two_devices_of_one_library_are_named() -> None:
+    strict = pytest.importorskip("array_api_strict")
+    first, second = strict.__array_namespace_info__().devices()[:2]
+    x, y = strict.ones(2, device=first), strict.ones(2, device=second)
+    assert array_namespace(y, y, 2.0, None) is strict
+    with pytest.raises(DeviceError, match=r"CPU_DEVICE.* and .*device1.*to_device"):
+        array_namespace(x, None, y)
+
+
 def test_recording_namespaces(monkeypatch: pytest.MonkeyPatch) -> None:
     """A namespace that records another wins over it, and over no third one."""
     monkeypatch.setattr(namespace, "_namespaces", dict(namespace._namespaces))
