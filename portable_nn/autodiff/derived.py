@@ -6,12 +6,12 @@ import math
 from typing import Any
 
 from portable_nn.autodiff.engine import Node, is_recording
-from portable_nn.autodiff.primitive import to_native_device
+from portable_nn.autodiff.primitive import to_native_device, write
 from portable_nn.autodiff.rules import Rule, refuse_dtype
 from portable_nn.backend.errors import GradientError, ShapeError
 
-_SLICE_BACK = Rule("", lambda xp, g, axis, start, stop: g[(slice(None),) * axis + (slice(start, stop),)])
-_INDEX_BACK = Rule("", lambda xp, g, axis, index: g[(slice(None),) * axis + (index, Ellipsis)])
+_SLICE_BACK = Rule("", lambda xp, g, axis, start, stop: g[(*(slice(None),) * axis, slice(start, stop), ...)])
+_INDEX_BACK = Rule("", lambda xp, g, axis, index: g[(*(slice(None),) * axis, index, ...)])
 
 
 def add_derived(namespace: Any) -> None:
@@ -63,7 +63,7 @@ def add_derived(namespace: Any) -> None:
             x = concat(arrays, axis=axis) if len(arrays) > 1 else arrays[0]
             before = (slice(None),) * (axis % x.ndim)
             for _ in range(n):
-                x = x[(*before, slice(1, None))] - x[(*before, slice(None, -1))]
+                x = x[(*before, slice(1, None), ...)] - x[(*before, slice(None, -1), ...)]
             return x
         edges = {name: unwrap(part) for name, part in (("prepend", prepend), ("append", append)) if part is not None}
         return T(raw.diff(unwrap(x), axis=axis, n=n, **edges))
@@ -107,7 +107,7 @@ def add_derived(namespace: Any) -> None:
         _real(x, "assignment to elements")
         source = raw.full(x.shape, -1, dtype=raw.int64, device=x.device)  # which new value each element gets, if any
         shape = source[key].shape
-        source[key] = raw.reshape(raw.arange(math.prod(shape), dtype=raw.int64, device=x.device), shape)
+        write(raw, source, key, raw.reshape(raw.arange(math.prod(shape), dtype=raw.int64, device=x.device), shape))
         inside = source >= 0
         if type(value) in (bool, int, float):
             return where(inside, value, x)

@@ -38,11 +38,19 @@ def _place(xp: Any, x: Any, *, key: Any, shape: tuple[int, ...]) -> Any:
     device = x.device
     if _is_basic(key) and hasattr(type(x), "__setitem__") and "jax" not in xp.__name__:
         whole = xp.zeros(shape, dtype=x.dtype, device=device)
-        whole[key] = x
+        write(xp, whole, key, x)
         return whole
     size = math.prod(shape)
     positions = xp.reshape(xp.arange(size, dtype=xp.int64, device=device), shape)[key]
     return xp.reshape(scatter_add(xp.reshape(positions, (-1,)), xp.reshape(x, (-1,)), size), shape)
+
+
+def write(xp: Any, whole: Any, key: Any, x: Any) -> None:
+    """`whole[key] = x` for x of the shape of `whole[key]`, where None, which the standard does not assign to, may occur."""
+    if isinstance(key, tuple) and any(part is None for part in key):
+        key = tuple([part for part in key if part is not None])
+        x = xp.reshape(x, whole[key].shape)
+    whole[key] = x
 
 
 def _is_basic(key: Any) -> bool:

@@ -15,7 +15,7 @@ def diagonal(xp, x, *, offset=0):
     count = max(min(rows + min(offset, 0), columns - max(offset, 0)), 0)
     start = offset if offset >= 0 else -offset * columns
     flat = xp.reshape(x, (*x.shape[:-2], rows * columns))
-    return flat[..., start:start + count * (columns + 1):columns + 1] if count else flat[..., :0]
+    return flat[..., start:start + (count - 1) * (columns + 1) + 1:columns + 1] if count else flat[..., :0]
 
 
 @define_composition

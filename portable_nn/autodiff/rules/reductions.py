@@ -76,7 +76,7 @@ def _from_the_end(xp, g, axis):
 def _cumulative_sum(xp, g, shape, axis, include_initial):
     axis = len(shape) - 1 if axis is None else axis % len(shape)
     if include_initial:
-        g = g[(slice(None),) * axis + (slice(1, None),)]
+        g = g[(*(slice(None),) * axis, slice(1, None), ...)]
     return _from_the_end(xp, g, axis)
 
 
@@ -84,7 +84,7 @@ def _cumulative_prod(xp, g, x, axis, include_initial):
     """g_xᵢ = hᵢ Π_{k < i} x_k with hᵢ = gᵢ + x_{i+1} h_{i+1}, which doubling solves in log₂ n steps, right at zeros."""
     axis = x.ndim - 1 if axis is None else axis % x.ndim
     before = (slice(None),) * axis
-    g = xp.moveaxis(g[(*before, slice(1, None))] if include_initial else g, axis, -1)
+    g = xp.moveaxis(g[(*before, slice(1, None), ...)] if include_initial else g, axis, -1)
     x = xp.moveaxis(x, axis, -1)
     length = x.shape[-1]
     if length == 0:
