@@ -6,13 +6,13 @@ from threading import RLock
 from typing import Any
 
 from portable_nn.autodiff import Tensor, is_recording
-from portable_nn.autodiff.frame import Frame, reset_frame, set_frame
+from portable_nn.autodiff.frame import Frame, inside, reset_frame, set_frame
 from portable_nn.autodiff.replay import root_call
 from portable_nn.autodiff.tree import map_leaves
 from portable_nn.backend.errors import ArgumentError, ShapeError
 from portable_nn.backend.namespace import is_array, is_tensor
 from portable_nn.backend.random import Stream
-from portable_nn.layers.parameter import Storage
+from portable_nn.layers.storage import Storage
 from portable_nn.layers.structure import structure_version
 
 #: Two threads may call a model that has no values yet: one draws them, the other waits.
@@ -21,8 +21,7 @@ _drawing = RLock()
 
 def call_root(module: Any, args: tuple, options: dict) -> Any:
     """Call a module that no other module's call is inside of, then write the buffers it updated."""
-    frame, args, options, wrap = open_frame(module, args, options)
-    repeated = root_call(frame)
+    frame, args, options, wrap, repeated = open_frame(module, args, options)
     token = set_frame(frame)
     try:
         out = module.forward(*args, **options)
@@ -31,20 +30,22 @@ def call_root(module: Any, args: tuple, options: dict) -> Any:
         raise
     finally:
         reset_frame(token)
-    if repeated:  # by checkpoint or gradcheck, which leave no trace
-        return map_leaves(_tensor, out) if wrap else out
-    if module.training:
-        module.__dict__["_step"] += 1
-    if frame.buffers:
+    if not repeated:
+        if module.training:
+            module.__dict__["_step"] += 1
         for handle, value in frame.buffers.items():
             handle._replace(handle.checked(value))
     return map_leaves(_tensor, out) if wrap else out
 
 
-def open_frame(module: Any, args: tuple, options: dict, values: dict | None = None) -> tuple[Frame, tuple, dict, bool]:
-    """The frame of a root call, its arguments, and whether its results are to be made constant Tensors.
+def open_frame(module: Any, args: tuple, options: dict, values: dict | None = None, observer: Any = None) -> tuple:
+    """Prepare a root call, which records if an argument, or one of `values`, is a Tensor and it is not in `no_grad()`.
 
-    A call records if an argument, or one of `values`, is a Tensor and this is not inside `no_grad()`.
+    Returns
+    -------
+    (frame, args, options, wrap, repeated)
+        The arguments as forward gets them; whether results become constant Tensors; whether a checkpoint runs the call
+        again, and it leaves no trace.
     """
     own = module.__dict__
     wrap = False
@@ -55,10 +56,10 @@ def open_frame(module: Any, args: tuple, options: dict, values: dict | None = No
         args, options, recording, wrap = map_leaves(raw, args), map_leaves(raw, options), False, True
     if own["_ready"] != structure_version():
         make_ready(module, values or {})
-    frame = Frame(recording=recording, paths=module._paths, seed=own["_seed"], step=own["_step"])
+    frame = Frame(recording=recording, paths=module._paths, seed=own["_seed"], step=own["_step"], observer=observer)
     for handle, value in (values or {}).items():
-        frame.views[handle] = Tensor(value) if recording and not is_tensor(value) else value if recording else raw(value)
-    return frame, args, options, wrap
+        frame.views[handle] = value if recording and is_tensor(value) else Tensor(value) if recording else raw(value)
+    return frame, args, options, wrap, root_call(frame)
 
 
 def make_ready(module: Any, given: dict) -> None:
@@ -111,26 +112,18 @@ def functional_call(model: Any, parameters: dict[str, Any], buffers: dict[str, A
     values = {}
     for name, value in given.items():
         value = value.tensor if hasattr(value, "tensor") else value.data if isinstance(value, Storage) else value
-        if tuple(value.shape) != handles[name].shape:
-            raise ShapeError(f"values of shape {handles[name].shape} for {name}", f"{tuple(value.shape)}", "reshape them")
+        shape = handles[name].shape
+        if tuple(value.shape) != shape:
+            raise ShapeError(f"values of shape {shape} for {name}", f"{tuple(value.shape)}", "reshape them")
         values[handles[name]] = value
-    frame, args, options, wrap = open_frame(model, args, options, values)
-    repeated = root_call(frame)
-    out = run_inside(model, frame, args, options)
+    frame, args, options, wrap, repeated = open_frame(model, args, options, values)
+    with inside(frame):
+        out = model(*args, **options)
     if model.training and not repeated:
         model.__dict__["_step"] += 1
     names = {handle: name for name, handle in reversed(handles.items())}
     written = {names[handle]: raw(value) for handle, value in frame.buffers.items()}
     return map_leaves(_tensor, out) if wrap else out, {**buffers, **written}
-
-
-def run_inside(model: Any, frame: Frame, args: tuple, options: dict) -> Any:
-    """The model's forward in a frame of the caller's making."""
-    token = set_frame(frame)
-    try:
-        return model(*args, **options)
-    finally:
-        reset_frame(token)
 
 
 def annotate(error: Exception, module: Any, frame: Frame) -> None:

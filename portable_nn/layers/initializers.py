@@ -73,6 +73,19 @@ class VarianceScaling:
         return Uniform(-bound, bound)(stream, shape, dtype=dtype, xp=xp, device=device)
 
 
+@dataclass(frozen=True)
+class ZeroRow:
+    """As another initializer, but with zeros in one row, such as that of a padding index."""
+
+    inner: Any
+    row: int
+
+    def __call__(self, stream: Stream, shape: tuple[int, ...], *, dtype: Any, xp: Any, device: Any) -> Any:
+        values = self.inner(stream, shape, dtype=dtype, xp=xp, device=device)
+        rows = xp.reshape(xp.arange(shape[0], dtype=xp.int32, device=device), (shape[0],) + (1,) * (len(shape) - 1))
+        return xp.where(rows == self.row, xp.zeros_like(values), values)
+
+
 zeros = Constant(0.0)
 ones = Constant(1.0)
 #: Glorot and Bengio, "Understanding the difficulty of training deep feedforward neural networks", 2010, eq. 16.

@@ -11,7 +11,7 @@ from portable_nn.backend.libraries import dtype_name
 from portable_nn.backend.random import Stream, key_and_counter
 from portable_nn.layers import state as states
 from portable_nn.layers.calls import annotate, call_root, draw, raw
-from portable_nn.layers.parameter import Buffer, Initializer, is_floating
+from portable_nn.layers.storage import Buffer, Initializer, is_floating
 from portable_nn.layers.structure import Structure
 
 Self = TypeVar("Self", bound="Module")
@@ -99,7 +99,8 @@ class Module(Structure):
         key_and_counter(Stream(seed, "", step=step))
         self.__dict__.update(_seed=seed, _step=step)
 
-    def register_buffer(self, name: str, shape: tuple[int, ...], initializer: Initializer, dtype: str = "float32") -> None:
+    def register_buffer(self, name: str, shape: tuple[int, ...], initializer: Initializer,
+                        dtype: str = "float32") -> None:
         """Own an array that is saved with the state and not trained; inside forward `self.<name>` is its value."""
         setattr(self, name, Buffer(shape, initializer, dtype))
 
@@ -116,10 +117,11 @@ class Module(Structure):
             raise ArgumentError("a call from inside forward", "one from outside", f"assign to .{name}.data instead")
         handle = self._buffers.get(name)
         if handle is None:
-            raise ArgumentError(f"the name of a buffer, of {sorted(self._buffers)}", repr(name), "call register_buffer first")
+            raise ArgumentError(f"the name of a buffer, of {sorted(self._buffers)}", repr(name),
+                                "call register_buffer first")
         value = raw(value)  # a buffer is state, so no gradient flows through it
         if value.shape != handle.shape:
-            raise ShapeError(f"a value of shape {handle.shape} for buffer {name!r}", f"{value.shape}", "reduce or reshape it")
+            raise ShapeError(f"a value of shape {handle.shape} for buffer {name!r}", f"{value.shape}", "reshape it")
         if dtype_name(value.dtype) != handle.dtype_name:
             raise DTypeError(f"a value of dtype {handle.dtype_name} for buffer {name!r}", f"{value.dtype}", "cast it")
         frame.buffers[handle] = value

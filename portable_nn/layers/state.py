@@ -10,9 +10,13 @@ from portable_nn.layers.calls import make_ready
 
 
 def state_dict(module: Any) -> dict[str, Any]:
-    """Copies of all parameters and buffers; a shared one appears under each of its names. Draws what has no values yet."""
+    """Copies of all parameters and buffers; a shared one appears under each of its names.
+
+    What has no values yet is drawn first.
+    """
     make_ready(module, {})
-    return {name: array_namespace(handle.data).asarray(handle.data, copy=True) for name, handle in module._handles().items()}
+    values = {name: handle.data for name, handle in module._handles().items()}
+    return {name: array_namespace(x).asarray(x, copy=True) for name, x in values.items()}
 
 
 def load_state_dict(module: Any, state: dict[str, Any], *, strict: bool = True) -> None:
@@ -29,7 +33,8 @@ def load_state_dict(module: Any, state: dict[str, Any], *, strict: bool = True) 
     given = {own[name] for name in state if name in own}
     missing = [name for name, handle in own.items() if handle not in given]
     unexpected = [name for name in state if name not in own]
-    problems = [f"{kind} {names}" for kind, names in (("missing", missing), ("unexpected", unexpected)) if strict and names]
+    names = {"missing": missing, "unexpected": unexpected}
+    problems = [f"{kind} {found}" for kind, found in names.items() if found and strict]
     copies = {}
     for name, handle in own.items():
         if name not in state:

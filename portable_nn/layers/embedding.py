@@ -1,0 +1,141 @@
+"""Rows of a table: y = W[i], and their sum or mean over bags of indices."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from portable_nn import functional
+from portable_nn.backend.errors import ArgumentError, ShapeError
+from portable_nn.backend.namespace import array_namespace, is_tensor
+from portable_nn.functional.checks import as_index, check_integer
+from portable_nn.layers.initializers import Normal, ZeroRow
+from portable_nn.layers.module import Module
+from portable_nn.layers.parameter import Parameter
+
+
+class Embedding(Module):
+    """A row of a table for each index: y = W[i].
+
+    Shape
+    -----
+    integers (...) -> (..., embedding_dim)
+
+    Parameters
+    ----------
+    num_embeddings, embedding_dim : int
+        Rows and columns of the table.
+    padding_idx : int, optional
+        An index whose row is zeros at first and gets no gradient; negative ones count from the end.
+
+    Attributes
+    ----------
+    weight : Parameter (num_embeddings, embedding_dim)
+        Drawn from the standard normal distribution.
+
+    Raises
+    ------
+    ArgumentError
+        padding_idx is no row of the table.
+    DataError
+        An index is out of range; the message names it. On a GPU and under JAX indices are not looked at.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> Embedding(10, 3)(np.asarray([[1, 2], [4, 3]])).shape
+    (2, 2, 3)
+    """
+
+    def __init__(self, num_embeddings: int, embedding_dim: int, padding_idx: int | None = None) -> None:
+        self.num_embeddings, self.embedding_dim, self.padding_idx = num_embeddings, embedding_dim, padding_idx
+        initializer: Any = Normal()
+        if padding_idx is not None:
+            if not -num_embeddings <= padding_idx < num_embeddings:
+                raise ArgumentError(f"padding_idx from {-num_embeddings} to {num_embeddings - 1}", f"{padding_idx}",
+                                    "pass the index of a row, or None")
+            self.padding_idx = padding_idx % num_embeddings
+            initializer = ZeroRow(initializer, self.padding_idx)
+        self.weight = Parameter((num_embeddings, embedding_dim), initializer)
+
+    def forward(self, indices: Any) -> Any:
+        out = functional.embedding(indices, self.weight)  # (..., D)
+        if self.padding_idx is None or not is_tensor(out):
+            return out
+        xp = array_namespace(out)
+        return xp.where(xp.expand_dims(xp.asarray(indices) == self.padding_idx, axis=-1), out.detach(), out)
+
+    def extra_repr(self) -> str:
+        padding = "" if self.padding_idx is None else f", padding_idx={self.padding_idx}"
+        return f"{self.num_embeddings}, {self.embedding_dim}{padding}"
+
+
+class EmbeddingBag(Module):
+    """The sum or mean of a table's rows over bags of indices; a batch of sparse rows is a batch of bags.
+
+    Shape
+    -----
+    indices (n,), offsets (B,), weights (n,) -> (B, embedding_dim);
+    indices (B, L), weights (B, L) -> (B, embedding_dim), bags of equal length;
+    SparseRows of B rows, as `data.batches` yields for a CSR matrix -> (B, embedding_dim)
+
+    Parameters
+    ----------
+    num_embeddings, embedding_dim : int
+        Rows and columns of the table.
+    mode : "mean" or "sum"
+        With "sum", rows may be multiplied by per-sample weights: the values of sparse rows, for example. An empty bag
+        gives zeros.
+
+    Attributes
+    ----------
+    weight : Parameter (num_embeddings, embedding_dim)
+        Drawn from the standard normal distribution.
+
+    Raises
+    ------
+    ArgumentError
+        The mode is unknown, or "mean" with per-sample weights; offsets are missing, or given with 2-D indices.
+    DataError
+        An index is out of range, or the offsets are no bags of these indices. On a GPU and under JAX neither is looked
+        at.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> bag = EmbeddingBag(10, 3, mode="sum")
+    >>> bag(np.asarray([1, 2, 4, 5]), np.asarray([0, 3])).shape
+    (2, 3)
+    """
+
+    def __init__(self, num_embeddings: int, embedding_dim: int, mode: str = "mean") -> None:
+        if mode not in ("mean", "sum"):
+            raise ArgumentError('mode "mean" or "sum"', repr(mode), "pass one of the two")
+        self.num_embeddings, self.embedding_dim, self.mode = num_embeddings, embedding_dim, mode
+        self.weight = Parameter((num_embeddings, embedding_dim), Normal())
+
+    def forward(self, indices: Any, offsets: Any = None, per_sample_weights: Any = None) -> Any:
+        if hasattr(indices, "offsets"):  # SparseRows
+            indices, offsets, per_sample_weights = indices.indices, indices.offsets, indices.values
+        if len(indices.shape) == 2 and offsets is None:
+            indices, offsets, per_sample_weights = _flat(indices, per_sample_weights)
+        elif offsets is None or len(indices.shape) == 2:
+            raise ArgumentError("indices (n,) with offsets (B,), or indices (B, L) without",
+                                f"indices {indices.shape}, {'no' if offsets is None else 'with'} offsets",
+                                "pass where each bag begins, as indptr[:-1] of a CSR matrix")
+        return functional.embedding_bag(indices, offsets, self.weight, per_sample_weights, mode=self.mode)
+
+    def extra_repr(self) -> str:
+        return f"{self.num_embeddings}, {self.embedding_dim}, mode={self.mode!r}"
+
+
+def _flat(indices: Any, weights: Any) -> tuple[Any, Any, Any]:
+    """Bags of equal length as one run of indices, with its offsets and weights."""
+    check_integer("embedding_bag", "indices", indices)
+    if weights is not None and weights.shape != indices.shape:
+        raise ShapeError(f"one weight for each index, shape {indices.shape}", f"{weights.shape}", "reshape them")
+    xp = array_namespace(indices)
+    bags, length = indices.shape
+    dtype = as_index(xp, indices).dtype
+    offsets = xp.arange(bags, dtype=dtype, device=indices.device) * length
+    weights = None if weights is None else array_namespace(weights).reshape(weights, (bags * length,))
+    return xp.reshape(indices, (bags * length,)), offsets, weights
