@@ -57,7 +57,7 @@ class Parameter(Storage):
         data = self._data if self._data is not None else self.data  # the property raises
         kind: Any = _tensor_types.get(type(data))
         if kind is None:
-            kind: Any = _tensor_types[type(data)] = tensor_namespace(array_namespace(data)).Tensor
+            kind = _tensor_types[type(data)] = tensor_namespace(array_namespace(data)).Tensor
         return kind(data, Leaf(self.slot, data.dtype) if self.trainable else None)
 
     def _replace(self, value: Any) -> None:
