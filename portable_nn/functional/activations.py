@@ -71,11 +71,14 @@ def _check_gelu(x, *, approximate):
         raise ArgumentError('approximate "none" or "tanh"', repr(approximate), "pass one of the two")
 
 
-_relu = fused("relu", definition=_define_relu, backward=lambda xp, g, out: (g * relu_slope(xp, out),), check=lambda x: check_floating("relu", x))
+_relu = fused("relu", definition=_define_relu, backward=lambda xp, g, out: (g * relu_slope(xp, out),),
+              check=lambda x: check_floating("relu", x))
 _sigmoid = fused("sigmoid", definition=_define_sigmoid, backward=lambda xp, g, out: (g * sigmoid_slope(xp, out),),
                  check=lambda x: check_floating("sigmoid", x))
-_tanh = fused("tanh", definition=_define_tanh, backward=lambda xp, g, out: (g * tanh_slope(xp, out),), check=lambda x: check_floating("tanh", x))
-_gelu = fused("gelu", definition=_define_gelu, backward=lambda xp, g, x, approximate: (g * gelu_slope(xp, x, approximate),), check=_check_gelu)
+_tanh = fused("tanh", definition=_define_tanh, backward=lambda xp, g, out: (g * tanh_slope(xp, out),),
+              check=lambda x: check_floating("tanh", x))
+_gelu = fused("gelu", definition=_define_gelu, check=_check_gelu,
+              backward=lambda xp, g, x, approximate: (g * gelu_slope(xp, x, approximate),))
 
 
 def relu(x: Any) -> Any:

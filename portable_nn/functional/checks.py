@@ -12,9 +12,9 @@ from portable_nn.backend.errors import DataError, DeviceError, DTypeError, Shape
 from portable_nn.backend.libraries import dtype_name
 from portable_nn.backend.namespace import array_namespace, is_tensor, namespace_name
 
-#: dtype -> whether it is real and floating, or an integer.
-_floating: dict[Any, bool] = {}
-_integer: dict[Any, bool] = {}
+#: Type of array -> its dtypes that were found to be floating, or integers. (Dtypes of two libraries do not compare.)
+_floating: dict[type, list[Any]] = {}
+_integer: dict[type, list[Any]] = {}
 #: Libraries whose values can be looked at without making a device wait.
 _HOST = {"numpy", "array_api_strict"}
 
@@ -22,7 +22,7 @@ _HOST = {"numpy", "array_api_strict"}
 def check_floating(operation: str, x: Any, *others: Any) -> None:
     """Require that x is real floating and that every other array, None aside, has its dtype and device."""
     dtype = x.dtype
-    if not _floating.get(dtype):
+    if dtype not in _floating.get(type(x), ()):
         _check_kind(_floating, dtype, "real floating", f"a floating x for {operation}", "float32", x)
     for other in others:
         if other is not None and (other.dtype != dtype or other.device != x.device):
@@ -31,7 +31,7 @@ def check_floating(operation: str, x: Any, *others: Any) -> None:
 
 def check_integer(operation: str, name: str, x: Any) -> None:
     """Require an integer dtype."""
-    if not _integer.get(x.dtype):
+    if x.dtype not in _integer.get(type(x), ()):
         _check_kind(_integer, x.dtype, "integral", f"integer {name} for {operation}", "int64", x)
 
 
@@ -84,11 +84,11 @@ def at_least_float32(xp: Any, x: Any) -> Any:
     return x if x.dtype == xp.float32 or x.dtype == getattr(xp, "float64", None) else xp.astype(x, xp.float32)
 
 
-def _check_kind(known: dict, dtype: Any, kind: str, expected: str, cast: str, x: Any) -> None:
+def _check_kind(known: dict[type, list[Any]], dtype: Any, kind: str, expected: str, cast: str, x: Any) -> None:
     xp = array_namespace(x)
     if not xp.isdtype(dtype, kind):
         raise DTypeError(expected, f"dtype {dtype}", f"cast it first, for example with xp.astype(x, xp.{cast})")
-    known[dtype] = True
+    known.setdefault(type(x), []).append(dtype)
 
 
 def _refuse_mixed(operation: str, x: Any, other: Any) -> NoReturn:

@@ -15,7 +15,9 @@ def _definition(x, /, *, p, stream):
         return x
     xp = array_namespace(x)
     mask, share = keep_mask(stream, x.shape, p, xp=getattr(xp, "raw", xp), device=x.device)
-    return x * (xp.astype(mask, x.dtype) * (1 / share)) if share else xp.zeros_like(x)
+    if share == 0:
+        return xp.where(mask, x, xp.zeros_like(x))
+    return x * (xp.astype(mask, x.dtype) * (1 / share))
 
 
 def _backward(xp, g, p, stream):

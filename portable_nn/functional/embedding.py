@@ -35,9 +35,10 @@ def _check_embedding(indices, weight):
 def _bags(xp, offsets, count):
     """For each of `count` indices the number of its bag, and for each bag its length."""
     offsets = as_index(xp, offsets)
-    positions = xp.arange(count, dtype=offsets.dtype, device=offsets.device)
-    ends = xp.concat([offsets[1:], xp.full(offsets[:1].shape, count, dtype=offsets.dtype, device=offsets.device)])
-    return xp.searchsorted(offsets, positions, side="right") - 1, ends - offsets
+    ends = xp.concat([offsets, xp.full((1,), count, dtype=offsets.dtype, device=offsets.device)])
+    beginnings = scatter_rows(xp.ones(offsets.shape, dtype=xp.int32, device=offsets.device),
+                              indices=offsets, size=count + 1)          # how many bags begin at each index
+    return xp.cumulative_sum(beginnings, dtype=xp.int32)[:count] - 1, ends[1:] - ends[:-1]
 
 
 def _share(xp, lengths, dtype):

@@ -152,7 +152,8 @@ class FusedNode:
         parents = dict(zip(fused.arguments, self.edges, strict=True))
         if fused.recordable:
             parents["out"] = self
-            linked = [namespace.link(value, parents.get(name)) for name, value in zip(fused.kept, self.kept, strict=True)]
+            linked = [namespace.link(value, parents.get(name))
+                      for name, value in zip(fused.kept, self.kept, strict=True)]
             gradients = fused.backward(namespace, g, *linked)  # type: ignore[misc]
             return [pair for pair in zip(self.edges, gradients, strict=True) if pair[0] is not None]
         arrays = [namespace.link(value, parents[name]) for name, value in zip(fused.arguments, self.kept, strict=True)]

@@ -13,16 +13,20 @@ from portable_nn.functional.fused import fused
 def _shifted(xp, x, axis):
     """x minus its largest value along the axis, in at least float32: no exponential of it overflows."""
     x = at_least_float32(xp, x)
-    return x - xp.max(x, axis=axis, keepdims=True) if x.shape[axis] else x
+    return x - xp.max(x, axis=axis, keepdims=True)
 
 
 def _define_softmax(x, /, *, axis):
+    if 0 in x.shape:
+        return x
     xp = array_namespace(x)
     e = xp.exp(_shifted(xp, x, axis))
     return xp.astype(e / xp.sum(e, axis=axis, keepdims=True), x.dtype, copy=False)
 
 
 def _define_log_softmax(x, /, *, axis):
+    if 0 in x.shape:
+        return x
     xp = array_namespace(x)
     z = _shifted(xp, x, axis)
     return xp.astype(z - xp.log(xp.sum(xp.exp(z), axis=axis, keepdims=True)), x.dtype, copy=False)

@@ -1,0 +1,14 @@
+"""Fast paths on NumPy arrays: few temporaries, work in place, in blocks that stay in the cache."""
+
+from __future__ import annotations
+
+from portable_nn.kernels.numpy import (  # noqa: F401  (each registers its kernels)
+    activations,
+    dropout,
+    embedding,
+    layer_norm,
+    linear,
+    losses,
+    optimizers,
+    softmax,
+)

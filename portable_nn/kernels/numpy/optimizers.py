@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
@@ -12,61 +12,74 @@ from portable_nn.kernels.registry import register
 BLOCK = 16_384
 
 
-def _blocks(size: int) -> Iterator[slice]:
-    return (slice(start, min(start + BLOCK, size)) for start in range(0, size, BLOCK))
+def adam_update(values: np.ndarray, gradient: np.ndarray, exp_avg: np.ndarray, exp_avg_sq: np.ndarray,
+                **options: Any) -> None:
+    """`optim.adam.adam_update`, written into `values` and the moments."""
+    size = values.size
+    if size <= BLOCK:
+        _adam_block(values, gradient, exp_avg, exp_avg_sq, np.empty_like(values), **options)
+        return
+    scratch = np.empty(BLOCK, dtype=values.dtype)
+    for start in range(0, size, BLOCK):
+        block = slice(start, start + BLOCK)
+        p = values[block]
+        _adam_block(p, gradient[block], exp_avg[block], exp_avg_sq[block], scratch[:p.size], **options)
 
 
-def adam_update(values: np.ndarray, gradient: np.ndarray, exp_avg: np.ndarray, exp_avg_sq: np.ndarray, *, beta1: float,
+def _adam_block(p: np.ndarray, g: np.ndarray, m: np.ndarray, v: np.ndarray, t: np.ndarray, *, beta1: float,
                 beta2: float, eps: float, weight_decay: float, shrink: float, step_size: float,
                 root_correction: float) -> None:
-    """`optim.adam.adam_update`, written into `values` and the moments."""
-    scratch = np.empty(min(BLOCK, values.size), dtype=values.dtype)
-    for block in _blocks(values.size):
-        p, g, m, v = values[block], gradient[block], exp_avg[block], exp_avg_sq[block]
-        t = scratch[:p.size]
-        if weight_decay:
-            g = np.multiply(p, weight_decay)
-            g += gradient[block]
-        np.multiply(g, 1 - beta1, out=t)
-        m *= beta1
-        m += t
-        np.multiply(g, g, out=t)
-        t *= 1 - beta2
-        v *= beta2
-        v += t
-        np.sqrt(v, out=t)
-        t /= root_correction
-        t += eps
-        np.divide(m, t, out=t)
-        t *= step_size
-        if shrink != 1:
-            p *= shrink
-        p -= t
+    """Fewer passes by keeping the definition's sums and moving its factors: ε and the step are scaled by √(1 − β₂ᵗ)."""
+    if weight_decay:
+        g = g + p * weight_decay
+    m *= beta1
+    np.multiply(g, 1 - beta1, t)
+    m += t
+    v *= beta2
+    np.multiply(g, g, t)
+    t *= 1 - beta2
+    v += t
+    np.sqrt(v, t)
+    t += eps * root_correction
+    np.divide(m, t, t)
+    t *= step_size * root_correction
+    if shrink != 1:
+        p *= shrink
+    p -= t
 
 
-def sgd_update(values: np.ndarray, gradient: np.ndarray, velocity: np.ndarray | None = None, *, lr: float, momentum: float,
-               weight_decay: float, keep: float, nesterov: bool) -> None:
+def sgd_update(values: np.ndarray, gradient: np.ndarray, velocity: np.ndarray | None = None, **options: Any) -> None:
     """`optim.sgd.sgd_update`, written into `values` and the velocity."""
-    scratch = np.empty(min(BLOCK, values.size), dtype=values.dtype)
-    for block in _blocks(values.size):
-        p, g = values[block], gradient[block]
-        t = scratch[:p.size]
-        if weight_decay:
-            g = np.multiply(p, weight_decay)
-            g += gradient[block]
-        if velocity is None:
-            p -= np.multiply(g, lr, out=t)
-            continue
-        v = velocity[block]
+    size = values.size
+    if size <= BLOCK:
+        _sgd_block(values, gradient, velocity, np.empty_like(values), **options)
+        return
+    scratch = np.empty(BLOCK, dtype=values.dtype)
+    for start in range(0, size, BLOCK):
+        block = slice(start, start + BLOCK)
+        p = values[block]
+        _sgd_block(p, gradient[block], None if velocity is None else velocity[block], scratch[:p.size], **options)
+
+
+def _sgd_block(p: np.ndarray, g: np.ndarray, v: np.ndarray | None, t: np.ndarray, *, lr: float, momentum: float,
+               weight_decay: float, keep: float, nesterov: bool) -> None:
+    if weight_decay:
+        g = g + p * weight_decay
+    if v is None:
+        np.multiply(g, lr, t)
+    else:
         v *= momentum
-        v += np.multiply(g, keep, out=t)
+        if keep == 1:
+            v += g
+        else:
+            v += np.multiply(g, keep, t)
         if nesterov:
-            np.multiply(v, momentum, out=t)
+            np.multiply(v, momentum, t)
             t += g
             t *= lr
         else:
-            np.multiply(v, lr, out=t)
-        p -= t
+            np.multiply(v, lr, t)
+    p -= t
 
 
 register("adam_update", "numpy", adam_update)

@@ -1,0 +1,80 @@
+"""Cross-entropies on NumPy."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from portable_nn.kernels.numpy.activations import sigmoid_block
+from portable_nn.kernels.numpy.blocks import CONSTANTS, as_rows, is_floating, row_blocks, sweep
+from portable_nn.kernels.numpy.indices import check_range, is_integer
+from portable_nn.kernels.numpy.softmax import exponentials
+from portable_nn.kernels.registry import register
+
+
+def cross_entropy(logits: np.ndarray, target: np.ndarray, weight: np.ndarray | None) -> tuple[np.ndarray, Any]:
+    rows, labels = as_rows(logits), target.reshape(-1)
+    count, width = rows.shape
+    check_range("labels", labels, width)
+    probabilities = np.empty((count, width), dtype=rows.dtype)
+    losses = np.empty(count, dtype=rows.dtype)
+    chosen = np.arange(0, count * width, width)                      # flat positions of the labels
+    chosen += labels.astype(chosen.dtype, copy=False)
+    for block in row_blocks(count, width):
+        p = probabilities[block]
+        m, sums = exponentials(rows[block], p)
+        np.add(np.log(sums), m if m.ndim == 0 else m[:, 0], out=losses[block])
+        np.multiply(p, np.reciprocal(sums, out=sums)[:, None], out=p)
+    losses -= rows.reshape(-1).take(chosen)
+    scale = None if weight is None else weight.take(labels)
+    out = losses if scale is None else losses * scale
+    return out.reshape(target.shape), (probabilities, chosen, scale, losses, labels, logits.shape)
+
+
+def cross_entropy_backward(xp: Any, g: Any, saved: Any, needs: Any) -> tuple:
+    probabilities, chosen, scale, losses, labels, shape = saved
+    g_logits = g_weight = None
+    g = g.reshape(-1)
+    if needs[2]:
+        g_weight = np.bincount(labels, weights=g * losses, minlength=shape[-1]).astype(losses.dtype, copy=False)
+    if needs[0]:
+        if scale is not None:
+            g = g * scale
+        g_logits = np.multiply(probabilities, g[:, None], out=probabilities)  # they are nobody else's
+        g_logits.reshape(-1)[chosen] -= g
+        g_logits = g_logits.reshape(shape)
+    return g_logits, None, g_weight
+
+
+def cross_entropy_supports(logits: Any, target: Any, weight: Any) -> bool:
+    return is_floating(logits, weight) and is_integer(target) and logits.ndim > 1 and logits.size > 0
+
+
+def _bce_block(out: np.ndarray, logits: np.ndarray, target: np.ndarray) -> None:
+    np.abs(logits, out=out)
+    np.negative(out, out=out)
+    np.exp(out, out=out)
+    np.log1p(out, out=out)
+    np.add(out, np.maximum(logits, CONSTANTS[logits.dtype.char].zero), out=out)
+    np.subtract(out, np.multiply(logits, target), out=out)
+
+
+def _bce_backward_block(g_x: np.ndarray, logits: np.ndarray, target: np.ndarray, g: np.ndarray) -> None:
+    sigmoid_block(g_x, logits)
+    np.subtract(g_x, target, out=g_x)
+    np.multiply(g_x, g, out=g_x)
+
+
+def bce(logits: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, Any]:
+    return sweep(_bce_block, logits, target), (logits, target)
+
+
+def bce_backward(xp: Any, g: Any, saved: Any, needs: Any) -> tuple:
+    logits, target = saved
+    return (sweep(_bce_backward_block, logits, target, g) if needs[0] else None,
+            np.multiply(-g, logits) if needs[1] else None)
+
+
+register("cross_entropy", "numpy", cross_entropy, cross_entropy_backward, cross_entropy_supports)
+register("binary_cross_entropy_with_logits", "numpy", bce, bce_backward, is_floating)

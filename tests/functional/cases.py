@@ -1,0 +1,119 @@
+"""Calls of every fused operation, for the tests that hold all implementations of an operation to each other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from portable_nn import functional
+from portable_nn.backend import Stream
+
+STREAM = Stream(3, "layer.dropout", step=2, call=1)
+
+
+@dataclass(frozen=True)
+class Case:
+    """One call: `make(rng)` gives the host arrays (float64, integers or None) in the order the operation takes them."""
+
+    operation: str
+    name: str
+    make: Callable[[np.random.Generator], tuple]
+    options: dict[str, Any] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return f"{self.operation}-{self.name}"
+
+    def __call__(self, *arrays: Any) -> Any:
+        return getattr(functional, self.operation)(*arrays, **self.options)
+
+
+def _elementwise(operation: str, **options: Any) -> list[Case]:
+    shapes = {"odd": (3, 5, 7), "one": (1,), "empty": (0, 4), "blocks": (3, 7001)}
+    return [Case(operation, f"{name}{''.join(f' {key}={value}' for key, value in options.items() if key != 'stream')}",
+                 lambda rng, shape=shape: (3 * rng.standard_normal(shape),), options) for name, shape in shapes.items()]
+
+
+def _linear() -> list[Case]:
+    def make(*lead: int, bias: bool = True, features: tuple[int, int] = (5, 3)) -> Callable[..., tuple]:
+        i, o = features
+        return lambda rng: (rng.standard_normal((*lead, i)), rng.standard_normal((o, i)),
+                            rng.standard_normal(o) if bias else None)
+
+    cases = [Case("linear", f"{activation}", make(4), {"activation": activation})
+             for activation in (None, "relu", "gelu", "tanh", "sigmoid")]
+    for name, arguments in {"row": (1,), "vector": (), "empty": (0,), "deep": (2, 3)}.items():
+        cases.append(Case("linear", name, make(*arguments), {"activation": "relu"}))
+    cases.append(Case("linear", "no bias", make(2, 3, bias=False), {"activation": None}))
+    cases.append(Case("linear", "one feature", make(3, features=(1, 1)), {"activation": "tanh"}))
+    return cases + [Case("linear", f"blocks {activation}", make(300, features=(2, 257)), {"activation": activation})
+                    for activation in ("relu", "gelu")]
+
+
+def _softmax(operation: str) -> list[Case]:
+    shapes = {"rows": ((4, 6), -1), "columns": ((4, 6), 0), "middle": ((2, 3, 5), 1), "vector": ((7,), 0),
+              "one": ((3, 1), -1), "empty": ((0, 4), -1), "no classes": ((3, 0), -1), "blocks": ((700, 65), -1)}
+    cases = [Case(operation, name, lambda rng, shape=shape: (3 * rng.standard_normal(shape),), {"axis": axis})
+             for name, (shape, axis) in shapes.items()]
+    return [*cases, Case(operation, "wide range", lambda rng: (40 * rng.standard_normal((6, 9)),), {"axis": -1})]
+
+
+def _cross_entropy() -> list[Case]:
+    def make(*lead: int, classes: int = 6, weight: bool = False, dtype: str = "int64", scale: float = 2) -> Any:
+        return lambda rng: (scale * rng.standard_normal((*lead, classes)),
+                            rng.integers(0, classes, lead).astype(dtype) if lead else np.asarray(2, dtype=dtype),
+                            rng.uniform(0.5, 2, classes) if weight else None)
+
+    arguments = {"rows": make(5), "deep": make(2, 3), "weighted": make(5, weight=True), "vector": make(),
+                 "uint8": make(5, classes=300, dtype="uint8", scale=3), "int32": make(4, dtype="int32"), "empty": make(0),
+                 "one class": make(3, classes=1), "wide range": make(4, scale=40), "blocks": make(700, classes=65)}
+    return [Case("cross_entropy", name, value) for name, value in arguments.items()]
+
+
+def _pairs(operation: str, target: Callable[..., Any]) -> list[Case]:
+    shapes = {"odd": (3, 5), "one": (1,), "empty": (0, 2), "blocks": (3, 7001)}
+    return [Case(operation, name, lambda rng, shape=shape: (3 * rng.standard_normal(shape), target(rng, shape)))
+            for name, shape in shapes.items()]
+
+
+def _layer_norm() -> list[Case]:
+    def make(x: tuple, over: tuple, weight: bool = True, bias: bool = True) -> Callable[..., tuple]:
+        return lambda rng: (rng.standard_normal(x) + 2, rng.standard_normal(over) if weight else None,
+                            rng.standard_normal(over) if bias else None)
+
+    arguments = {"rows": make((4, 6), (6,)), "deep": make((2, 3, 5), (5,)), "two axes": make((3, 2, 5), (2, 5)),
+                 "no bias": make((4, 6), (6,), bias=False), "bare": make((4, 6), (6,), weight=False, bias=False),
+                 "bias alone": make((4, 6), (2, 6)[1:], weight=False), "one row": make((1, 6), (6,)),
+                 "no rows": make((6,), (6,)), "empty": make((0, 6), (6,)), "blocks": make((300, 257), (257,))}
+    return [Case("layer_norm", name, value, {"eps": 1e-5}) for name, value in arguments.items()]
+
+
+def _embedding() -> list[Case]:
+    def make(*shape: int, dtype: str = "int64") -> Callable[..., tuple]:
+        return lambda rng: (rng.integers(0, 7, shape).astype(dtype), rng.standard_normal((7, 3)))
+
+    def bag(offsets: list[int], n: int, weights: bool = False, dim: int = 3, dtype: str = "int64") -> Any:
+        return lambda rng: (rng.integers(0, 7, n).astype(dtype), np.asarray(offsets, dtype=dtype),
+                            rng.standard_normal((7, dim)), rng.standard_normal(n) if weights else None)
+
+    cases = [Case("embedding", name, value) for name, value in {
+        "rows": make(5), "matrix": make(4, 3), "empty": make(0), "uint8": make(5, dtype="uint8"),
+        "int32": make(5, dtype="int32"), "many": make(900)}.items()]
+    for mode in ("sum", "mean"):
+        cases += [Case("embedding_bag", f"{mode} {name}", value, {"mode": mode}) for name, value in {
+            "bags": bag([0, 2, 2, 5], 9), "one": bag([0], 3), "empty bags": bag([0, 0, 0], 0),
+            "no bags": bag([], 0), "last empty": bag([0, 4], 4), "uint8": bag([0, 1], 3, dtype="uint8")}.items()]
+    return [*cases, Case("embedding_bag", "weighted", bag([0, 2, 2, 5], 9, weights=True), {"mode": "sum"}),
+            Case("embedding_bag", "one column", bag([0, 2], 5, weights=True, dim=1), {"mode": "sum"})]
+
+
+CASES: list[Case] = [
+    *_elementwise("relu"), *_elementwise("sigmoid"), *_elementwise("tanh"), *_elementwise("gelu", approximate="none"),
+    *_elementwise("gelu", approximate="tanh"), *_elementwise("dropout", p=0.3, stream=STREAM),
+    *_elementwise("dropout", p=0, stream=STREAM)[:1], *_elementwise("dropout", p=1, stream=STREAM)[:1],
+    *_linear(), *_softmax("softmax"), *_softmax("log_softmax"), *_cross_entropy(),
+    *_pairs("binary_cross_entropy_with_logits", lambda rng, shape: rng.uniform(0, 1, shape)),
+    *_pairs("squared_error", lambda rng, shape: rng.standard_normal(shape)), *_layer_norm(), *_embedding(),
+]
