@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from heapq import heappop as pop
 from heapq import heappush as push
+from heapq import heappushpop as pushpop
 from typing import Any
 
 from portable_nn.backend.errors import GradientError
@@ -65,9 +66,7 @@ class Node:
         gradients = []
         for parent, rule, saved, shape in self.edges:
             gradient = rule.function(xp, g, *saved)
-            if shape is not None and gradient.shape != shape:
-                gradient = unbroadcast(xp, gradient, shape)
-            gradients.append((parent, gradient))
+            gradients.append((parent, gradient if shape is None else unbroadcast(xp, gradient, shape)))
         return gradients
 
     def pull_recorded(self, namespace: Any, g: Any) -> list[tuple[Any, Any]]:
@@ -82,9 +81,7 @@ class Node:
             linked = [namespace.link(value, parents[name]) if name in parents else value
                       for name, value in zip(rule.names, saved, strict=True)]
             gradient = rule.function(namespace, g, *linked)
-            if shape is not None and gradient.shape != shape:
-                gradient = unbroadcast(namespace, gradient, shape)
-            gradients.append((parent, gradient))
+            gradients.append((parent, gradient if shape is None else unbroadcast(namespace, gradient, shape)))
         return gradients
 
     def free(self) -> None:
@@ -129,6 +126,8 @@ class Slot:
 
 def unbroadcast(xp: Any, g: Any, shape: tuple[int, ...]) -> Any:
     """Sum g down to `shape`: the gradient of broadcasting."""
+    if g.shape == shape:
+        return g
     extra = g.ndim - len(shape)
     if extra < 0:  # g itself is smaller, as when a rule returns a broadcastable gradient
         return xp.broadcast_to(g, shape)
@@ -157,32 +156,45 @@ def run_backward(root: Any, g: Any, xp: Any, *, wanted: Iterable[Any] = (), stop
         Record the pass itself, and keep the graph. Otherwise each node is freed once used.
     """
     wanted = frozenset(wanted)
+    bounded = bool(wanted) or stop_before > 0
     pending: dict[Any, Any] = {root: g}
     results: dict[Any, Any] = {}
-    heap = [(-root.sequence, root)]
-    while heap:
-        node = pop(heap)[1]
+    heap: list[tuple[int, Any]] = []
+    node = root
+    while node is not None:
         g = pending.pop(node)
-        if node in wanted or node.sequence < stop_before or type(node) is Leaf:
+        kind = type(node)
+        pulled: Any = ()
+        if kind is Leaf or (bounded and (node in wanted or node.sequence < stop_before)):
             results[node] = g
-            continue
-        if type(node) is Output:
+        elif kind is Output:
             _deposit(node, g, pending, heap)
-            continue
-        if node.edges is None:
+        elif node.edges is None:
             raise GradientError("a graph that is still there", "a second backward pass over a graph already freed",
                                 "add the losses and call backward once, or run the forward pass again")
-        for parent, gradient in node.pull_recorded(xp, g) if create_graph else node.pull(xp, g):
-            if gradient is None:
-                continue
-            known = pending.get(parent)
-            if known is None:
-                pending[parent] = gradient
-                push(heap, (-parent.sequence, parent))
-            else:
-                pending[parent] = known + gradient
-        if not create_graph:
+        elif create_graph:
+            pulled = node.pull_recorded(xp, g)
+        else:
+            pulled = node.pull(xp, g)
             node.free()
+        following = None  # the first new parent: mostly the next node, and then it need not enter the heap
+        for parent, gradient in pulled:
+            place = results if type(parent) is Leaf else pending
+            known = place.get(parent)
+            if known is not None:
+                place[parent] = known + gradient if gradient is not None else known
+            elif gradient is not None:
+                place[parent] = gradient
+                if place is results:
+                    continue
+                if following is None:
+                    following = parent
+                else:
+                    push(heap, (-parent.sequence, parent))
+        if following is not None:
+            node = pushpop(heap, (-following.sequence, following))[1]
+        else:
+            node = pop(heap)[1] if heap else None
     for node, g in results.items():
         if type(node) is Leaf:
             node.check()

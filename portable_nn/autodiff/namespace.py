@@ -11,19 +11,18 @@ import types
 from typing import Any
 
 from portable_nn.autodiff import standard
-from portable_nn.autodiff.engine import Node, Output, is_recording, next_sequence
+from portable_nn.autodiff.elementwise import make_binary, make_unary
+from portable_nn.autodiff.engine import Node, Output, is_recording
+from portable_nn.autodiff.operators import bind_operators, make_tensor_type
 from portable_nn.autodiff.rules import COMPOSED, DISCRETE, RULES, load_rules, refuse, refuse_dtype
-from portable_nn.autodiff.signatures import generate, named, split
-from portable_nn.autodiff.tensor import Tensor, bind_operators, make_tensor_type
+from portable_nn.autodiff.signatures import generate, split
+from portable_nn.autodiff.tensor import Tensor
 from portable_nn.backend.errors import DTypeError
 from portable_nn.backend.namespace import array_namespace, namespace_name, register_namespace
 
 _namespaces: dict[int, TensorNamespace] = {}
 _building = threading.Lock()
-#: A new object without a call of its constructor: half the cost of recording a small operation was there.
-create = object.__new__
 _PYTHON_SCALARS = frozenset({bool, int, float, complex})
-_REAL_SCALARS = frozenset({bool, int, float})
 
 
 def tensor_namespace(raw: Any) -> TensorNamespace:
@@ -74,9 +73,9 @@ class TensorNamespace(types.ModuleType):
                 setattr(self, name, getattr(raw, name))
         self._add_functions(self, raw, standard.FUNCTIONS)
         for name in filter(lambda name: hasattr(raw, name), standard.UNARY):
-            setattr(self, name, self._unary(name))
+            setattr(self, name, make_unary(self, name))
         for name in filter(lambda name: hasattr(raw, name), standard.BINARY):
-            setattr(self, name, self._binary(name))
+            setattr(self, name, make_binary(self, name))
         from portable_nn.autodiff import creation, derived
 
         self._add_extension("linalg", standard.LINALG, standard.LINALG_SHARED)
@@ -173,80 +172,3 @@ class TensorNamespace(types.ModuleType):
         for name in shared:
             setattr(module, name, getattr(self, name))
         setattr(self, extension, module)
-
-    def _unary(self, name: str) -> Any:
-        T, raw, unwrap = self.Tensor, getattr(self.raw, name), self.unwrap
-        rule = RULES.get(name, {}).get("x")
-        discrete = name in DISCRETE
-        saves_x, saves_out = (name in rule.names for name in ("x", "out")) if rule else (False, False)
-
-        def function(x, /):
-            if type(x) is not T:
-                return T(raw(unwrap(x)))
-            out = raw(x._data)
-            node = x._node
-            if node is None or discrete or not is_recording():
-                return T(out)
-            if rule is None:
-                refuse(name, "x")
-            saved = (x._data, out) if saves_x and saves_out else (x._data,) if saves_x else (out,) if saves_out else ()
-            made = create(Node)
-            made.sequence = next_sequence()
-            made.edges = ((node, rule, saved, None),)
-            result = create(T)
-            result._data, result._node = out, made
-            return result
-
-        return named(function, name)
-
-    def _binary(self, name: str) -> Any:
-        T, raw, unwrap, is_real_floating = self.Tensor, getattr(self.raw, name), self.unwrap, self.is_real_floating
-        rules = RULES.get(name)
-        rule1, rule2 = (rules["x1"], rules["x2"]) if rules else (None, None)
-        save1, save2 = (_savers[rule.names] for rule in (rule1, rule2)) if rules else (None, None)
-        constant = rules is None and name in DISCRETE
-
-        def function(x1, x2, /):
-            node1 = node2 = None
-            if type(x1) is T:
-                node1, x1 = x1._node, x1._data
-            elif type(x1) not in _REAL_SCALARS:
-                x1 = unwrap(x1)
-            if type(x2) is T:
-                node2, x2 = x2._node, x2._data
-            elif type(x2) not in _REAL_SCALARS:
-                x2 = unwrap(x2)
-            out = raw(x1, x2)
-            if (node1 is None and node2 is None) or constant or not is_recording():
-                return T(out)
-            if rules is None:
-                refuse(name, "x1" if node1 is not None else "x2")
-            if (node1 is None or node2 is None) and not is_real_floating[out.dtype]:
-                refuse_dtype(name, out.dtype)  # the constant was complex
-            shape = out.shape
-            if node1 is not None:
-                shape1 = x1.shape
-                edge1 = (node1, rule1, save1(x1, x2, out), None if shape1 == shape else shape1)
-            if node2 is not None:
-                shape2 = x2.shape
-                edge2 = (node2, rule2, save2(x1, x2, out), None if shape2 == shape else shape2)
-            made = create(Node)
-            made.sequence = next_sequence()
-            made.edges = (edge2,) if node1 is None else (edge1,) if node2 is None else (edge1, edge2)
-            result = create(T)
-            result._data, result._node = out, made
-            return result
-
-        return named(function, name)
-
-
-#: What a binary rule asks for -> what to save for it.
-_savers = {
-    (): lambda x1, x2, out: (),
-    ("x1",): lambda x1, x2, out: (x1,),
-    ("x2",): lambda x1, x2, out: (x2,),
-    ("x1", "x2"): lambda x1, x2, out: (x1, x2),
-    ("x1", "out"): lambda x1, x2, out: (x1, out),
-    ("x2", "out"): lambda x1, x2, out: (x2, out),
-    ("x1", "x2", "out"): lambda x1, x2, out: (x1, x2, out),
-}

@@ -4,17 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from portable_nn.autodiff.engine import Leaf, Node, Slot, is_recording, run_backward
+from portable_nn.autodiff.engine import Leaf, Slot, is_recording, run_backward
 from portable_nn.backend.devices import device_name, to_numpy
 from portable_nn.backend.errors import DTypeError, GradientError, ShapeError
 from portable_nn.backend.namespace import array_namespace
-
-_OPERATORS = {
-    "add": "add", "sub": "subtract", "mul": "multiply", "truediv": "divide", "floordiv": "floor_divide",
-    "mod": "remainder", "pow": "pow", "matmul": "matmul", "and": "bitwise_and", "or": "bitwise_or",
-    "xor": "bitwise_xor", "lshift": "bitwise_left_shift", "rshift": "bitwise_right_shift",
-}
-_COMPARISONS = {"eq": "equal", "ne": "not_equal", "lt": "less", "le": "less_equal", "gt": "greater", "ge": "greater_equal"}
 
 
 class Tensor:
@@ -178,11 +171,15 @@ class Tensor:
 
     def __setitem__(self, key: Any, value: Any) -> None:
         """Copy on write: this handle gets a new value, computed from the old; what others hold does not change."""
-        new = self._namespace._setitem(self, key, value)
-        if type(self._node) is Leaf and is_recording():
+        leaf = self._node if type(self._node) is Leaf else None
+        if leaf is not None and is_recording():
             raise GradientError("no change to a Tensor made with requires_grad=True", "an assignment to its elements",
-                                "compute a new Tensor, for example with xp.where")
+                                "compute a new Tensor, for example with xp.where, or assign inside no_grad()")
+        new = self._namespace._setitem(self, key, value)
         self._data, self._node = new._data, new._node
+        if leaf is not None:  # still a leaf, but what was recorded from the old values is stale
+            leaf.slot.version += 1
+            self._node = Leaf(leaf.slot, leaf.dtype)
 
     def __bool__(self) -> bool:
         return bool(self._scalar("bool"))
@@ -205,7 +202,12 @@ class Tensor:
         return self._data
 
     def __len__(self) -> int:
+        if not self.ndim:
+            raise DTypeError("a Tensor with an axis for len()", "one of no axes", "use .size")
         return self.shape[0]
+
+    def __format__(self, specification: str) -> str:
+        return format(self.item(), specification) if specification else repr(self)
 
     def __iter__(self) -> Any:
         return iter(self._namespace.unstack(self))
@@ -219,12 +221,13 @@ class Tensor:
         raise DTypeError("an Array API function for a Tensor", f"numpy.{getattr(function, '__name__', function)}",
                          "use the function of the same name in portable_nn.array_namespace(tensor), or tensor.numpy()")
 
-    def __dlpack__(self, **options: Any) -> Any:
+    def __dlpack__(self, *, stream: Any = None, max_version: Any = None, dl_device: Any = None, copy: Any = None) -> Any:
         self._refuse_export()
-        return self._data.__dlpack__(**options)
+        options = {"stream": stream, "max_version": max_version, "dl_device": dl_device, "copy": copy}
+        return self.data.__dlpack__(**{name: value for name, value in options.items() if value is not None})
 
     def __dlpack_device__(self) -> Any:
-        return self._data.__dlpack_device__()
+        return self.data.__dlpack_device__()
 
     def _refuse_export(self) -> None:
         if self._node is not None:
@@ -255,32 +258,3 @@ def _starting_gradient(tensor: Tensor, gradient: Any) -> Any:
     if gradient.shape != tensor.shape:
         raise ShapeError(f"a gradient of shape {tensor.shape}", f"shape {gradient.shape}", "reshape or broadcast it")
     return gradient
-
-
-def make_tensor_type(namespace: Any) -> type[Tensor]:
-    """The Tensor type of one library. Its constructor takes (data, node) and checks nothing: it runs once per operation."""
-    create = object.__new__
-
-    def __new__(cls, data, node=None):
-        self = create(cls)
-        self._data = data
-        self._node = node
-        return self
-
-    return type("Tensor", (Tensor,), {"__slots__": (), "__new__": __new__, "_namespace": namespace, "__module__": __name__})
-
-
-def bind_operators(kind: type[Tensor], namespace: Any) -> None:
-    """Make Python's operators on `kind` the functions of its namespace."""
-    for operator, name in _OPERATORS.items():
-        function = getattr(namespace, name)
-        setattr(kind, f"__{operator}__", function)
-        setattr(kind, f"__r{operator}__", _swapped(function))
-    for operator, name in _COMPARISONS.items():
-        setattr(kind, f"__{operator}__", getattr(namespace, name))
-    for operator, name in {"neg": "negative", "pos": "positive", "abs": "abs", "invert": "bitwise_invert"}.items():
-        setattr(kind, f"__{operator}__", getattr(namespace, name))
-
-
-def _swapped(function: Any) -> Any:
-    return lambda self, other: function(other, self)

@@ -15,6 +15,7 @@ from portable_nn.autodiff.rules import Rule
 from portable_nn.autodiff.tensor import Tensor
 from portable_nn.autodiff.tree import leaves, map_leaves
 from portable_nn.backend.errors import ArgumentError, DTypeError, ShapeError
+from portable_nn.backend.namespace import array_namespace
 
 _nested: ContextVar[bool] = ContextVar("portable_nn_nested_transform", default=False)
 _IDENTITY = Rule("x", lambda xp, g: g)
@@ -40,6 +41,8 @@ class _Input:
         g = found.get(self.tensor._node)
         if g is None:
             g = self.tensor._namespace.raw.zeros_like(self.tensor._data)
+        if g.dtype != self.tensor.dtype:  # it met a wider dtype on its way
+            g = array_namespace(g).astype(g, self.tensor.dtype)
         return Tensor(g) if self.was_tensor and not isinstance(g, Tensor) else g
 
 
