@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from portable_nn.backend.errors import ArgumentError
-from portable_nn.backend.random import Stream, words
 from portable_nn.data.tables import find_package_file, load_csv, parse_timestamps
 
 
@@ -59,11 +58,12 @@ def load_sentiment(name: str) -> Sentiment:
 
 
 def load_series(name: str) -> Series:
-    """Load `"vic_elec"` (52,608 half hours), `"airpassengers"` (144 months) or `"sine"` (made here, 2,000 hours).
+    """Load `"vic_elec"` (52,608 half hours), `"airpassengers"` (144 months) or `"sine"` (made here, 1,000 points).
 
     vic_elec is the electricity demand of Victoria, Australia, 2012–2014, in MW, with the temperature in °C
     (tsibbledata); airpassengers the international airline passengers of 1949–1960 in thousands (Box & Jenkins 1976,
-    series G).
+    series G); sine is sin(0.1 t) for t from 0 to 100 with normal noise of deviation 0.1; its timestamps mean
+    nothing.
 
     Raises
     ------
@@ -79,10 +79,11 @@ def load_series(name: str) -> Series:
         table = load_csv(find_package_file("tsdata", "fpppy/AirPassengers.csv"), {"ds": str, "y": float})
         return _without_covariates(table["y"], parse_timestamps(table["ds"]), "thousand passengers")
     if name == "sine":
-        hours = np.arange(2000)
-        wave = np.sin(2 * np.pi * hours / 24) + 0.3 * np.sin(2 * np.pi * hours / 168)
-        timestamps = np.datetime64("2024-01-01T00:00:00", "s") + hours * np.timedelta64(3600, "s")
-        return _without_covariates(wave + 0.1 * _noise(len(hours)), timestamps, "")
+        t = np.linspace(0, 100, 1000)
+        # The numbers that tutorials draw with numpy.random.seed(42); NumPy keeps this generator's streams as they are.
+        noise = np.random.RandomState(42).normal(0.0, 0.1, len(t))
+        seconds = np.arange(len(t)) * np.timedelta64(1, "s")
+        return _without_covariates(np.sin(0.1 * t) + noise, np.datetime64("2024-01-01T00:00:00", "s") + seconds, "")
     raise ArgumentError("vic_elec, airpassengers or sine", repr(name),
                         "name one of these, or read your own file with load_csv")
 
@@ -103,8 +104,3 @@ def _victorian_time(utc: np.ndarray, dates: np.ndarray) -> np.ndarray:
     days = (utc - np.timedelta64(16, "h")).astype("datetime64[D]").astype(np.int64)
     # The day's own midnight, or for rows after the last midnight the last one.
     return utc + offsets[np.minimum(np.searchsorted(days[midnight], days), len(midnight) - 1)]
-
-
-def _noise(count: int) -> np.ndarray:
-    """Uniform numbers in [-1, 1), the same in every version of NumPy."""
-    return words(Stream(0, "data.datasets.sine"), count).astype(np.float64) / 2.0**63 - 1.0
