@@ -1,0 +1,25 @@
+"""The examples in the package's docstrings run."""
+
+from __future__ import annotations
+
+import doctest
+import importlib
+from pathlib import Path
+
+import pytest
+
+import portable_nn
+
+ROOT = Path(portable_nn.__file__).parent
+#: Kernels of other libraries than NumPy are imported with them.
+MODULES = [".".join(("portable_nn", *path.relative_to(ROOT).with_suffix("").parts)).removesuffix(".__init__")
+           for path in sorted(ROOT.rglob("*.py"))
+           if path.name != "__main__.py" and path.parent.parent.name != "kernels"]
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_examples(name: str) -> None:
+    module = importlib.import_module(name)
+    if not doctest.DocTestFinder(exclude_empty=True).find(module, name):
+        pytest.skip("no examples")
+    assert doctest.testmod(module).failed == 0
