@@ -8,7 +8,6 @@ from typing import Any
 
 from portable_nn.backend.errors import ArgumentError
 from portable_nn.backend.namespace import array_namespace
-from portable_nn.optim.arena import Run
 from portable_nn.optim.optimizer import Optimizer
 
 
@@ -49,7 +48,8 @@ class Adam(Optimizer):
     Source: Kingma and Ba, "Adam: a method for stochastic optimization", 2015, algorithm 1.
     """
 
-    moments = ("exp_avg", "exp_avg_sq")
+    operation = "adam_update"
+    definition = staticmethod(adam_update)
     decoupled = False
 
     def __init__(self, parameters: Iterable[Any], lr: Any = 1e-3, betas: tuple[float, float] = (0.9, 0.999),
@@ -64,15 +64,14 @@ class Adam(Optimizer):
         if not group["eps"] >= 0:
             raise ArgumentError("eps of 0 or more", f"{group['eps']}", "pass 1e-8")
 
-    def update(self, run: Run, gradients: list[Any], group: dict[str, Any], lr: float) -> None:
+    def moments(self, group: dict[str, Any]) -> tuple[str, ...]:
+        return ("exp_avg", "exp_avg_sq")
+
+    def options(self, group: dict[str, Any], lr: float, step: int) -> dict[str, Any]:
         (beta1, beta2), decay = group["betas"], group["weight_decay"]
-        fixed = {"beta1": beta1, "beta2": beta2, "eps": group["eps"], "weight_decay": 0.0 if self.decoupled else decay,
-                 "shrink": 1 - lr * decay if self.decoupled else 1.0}
-
-        def options(step: int) -> dict[str, Any]:
-            return {**fixed, "step_size": lr / (1 - beta1**step), "root_correction": math.sqrt(1 - beta2**step)}
-
-        run.update("adam_update", adam_update, gradients, options)
+        return {"beta1": beta1, "beta2": beta2, "eps": group["eps"], "weight_decay": 0.0 if self.decoupled else decay,
+                "shrink": 1 - lr * decay if self.decoupled else 1.0, "step_size": lr / (1 - beta1**step),
+                "root_correction": math.sqrt(1 - beta2**step)}
 
 
 class AdamW(Adam):

@@ -1,83 +1,135 @@
 """The flat arena: the parameters of one group as one run of memory, with their gradients and moments beside them.
 
 Decay, update and clipping are then one pass over a few long arrays, not one per parameter. A parameter stays an
-ordinary attribute of its layer: its `data` is a view into the run. Arrays that cannot be written to (JAX, read-only
-NumPy) are kept as separate arrays behind the same interface.
+ordinary attribute of its layer: its `data` is a view into the run. Arrays whose views cannot be written through (JAX,
+read-only NumPy) are kept apart behind the same interface, in `optim.separate`.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
-from portable_nn.backend.devices import convert
-from portable_nn.backend.errors import NonFiniteError, ShapeError
+from portable_nn.backend.devices import convert, native_device
+from portable_nn.backend.errors import DeviceError, DTypeError, ShapeError
 from portable_nn.backend.namespace import array_namespace
 from portable_nn.kernels import registry
 
+#: From this many elements on, a gradient is read where the backward pass left it rather than copied into the run: the
+#: copy then costs more than one more call of the kernel.
+LARGE = 65_536
+
 
 class Run:
-    """Parameters of one group, dtype and device, their gradients and their moments.
+    """Parameters of one group, dtype and device, with their gradients and moments in one piece of memory each.
 
     Parameters
     ----------
     parameters : list of Parameter
-        With values, all of one dtype and device.
+        With values, all of one library, dtype and device.
     moments : tuple of str
         Names of the arrays that the optimiser keeps per parameter, zero at first.
     """
 
     def __init__(self, parameters: list[Any], moments: tuple[str, ...]) -> None:
         first = parameters[0].data
-        self.xp, self.dtype, self.device = array_namespace(first), first.dtype, first.device
-        self.parameters = parameters
+        self.xp, self.dtype, self.device = array_namespace(first), first.dtype, native_device(first)
+        self.parameters, self.moment_names = parameters, moments
         self.steps = [0] * len(parameters)
+        self.views: list[Any] = [None] * len(parameters)  # what each parameter's data is, if nobody has replaced it
+        self._entries: dict[str, list[registry.Kernel]] = {}
+        self._pattern: list[bool] = []
+        self._reserve()
+
+    def _reserve(self) -> None:
         self.offsets = [0]
-        for parameter in parameters:
+        for parameter in self.parameters:
             self.offsets.append(self.offsets[-1] + parameter.size)
-        self.values = self._zeros(self.offsets[-1])
-        self.gradients = self._zeros(self.offsets[-1])
-        self.moments = {name: self._zeros(self.offsets[-1]) for name in moments}
-        self.views: list[Any] = [None] * len(parameters)
-        self.adopt()
+        # Values, gradients and the moments, in the order in which updates take them.
+        self.arrays = [self.xp.zeros((self.offsets[-1],), dtype=self.dtype, device=self.device)
+                       for _ in range(2 + len(self.moment_names))]
+        self._slots = [self._view(self.arrays[1], i) for i in range(len(self.parameters))]
+        self._parts: list[list[Any]] = []    # [number of its first parameter, values, gradient, *moments]
+        self._direct: list[tuple[int, int]] = []  # (part, parameter) of gradients that are read where they are
+        self._copied: list[int] = []         # parameters whose gradients are copied in
 
-    def _zeros(self, size: int) -> Any:
-        return self.xp.zeros((size,), dtype=self.dtype, device=self.device)
+    def _view(self, array: Any, i: int) -> Any:
+        return self.xp.reshape(array[self.offsets[i]:self.offsets[i + 1]], self.parameters[i].shape)
 
-    def fits(self, parameter: Any) -> bool:
-        """Whether the parameter's values are still of this run's library, dtype and device."""
-        data = parameter.data
-        return array_namespace(data) is self.xp and data.dtype == self.dtype and data.device == self.device
+    def is_current(self) -> bool:
+        """Whether every parameter still holds what the last step left there."""
+        for parameter, view in zip(self.parameters, self.views):
+            if parameter._data is not view:
+                return False
+        return True
 
-    def adopt(self) -> None:
-        """Take in values that were assigned since the last step, and make each parameter a view of the run again."""
-        for i, parameter in enumerate(self.parameters):
-            if parameter.data is not self.views[i]:
-                part = slice(self.offsets[i], self.offsets[i + 1])
-                self.values[part] = self.xp.reshape(parameter.data, (-1,))
-                self.views[i] = parameter._data = self.xp.reshape(self.values[part], parameter.shape)
+    def adopt(self) -> bool:
+        """Take in values that were assigned since the last step; False if some are of another library, dtype or device."""
+        changed = [i for i, p in enumerate(self.parameters) if p._data is not self.views[i]]
+        for i in changed:
+            data = self.parameters[i].data
+            if array_namespace(data) is not self.xp or data.dtype != self.dtype or native_device(data) != self.device:
+                return False
+        for i in changed:
+            self._take(i)
+        return True
 
-    def gather(self, gradients: list[Any]) -> None:
-        """Copy the gradients that are there into the run."""
-        for i, g in enumerate(gradients):
-            if g is not None:
-                self.gradients[self.offsets[i]:self.offsets[i + 1]] = self.xp.reshape(g, (-1,))
+    def _take(self, i: int) -> None:
+        view = self._view(self.arrays[0], i)
+        view[...] = self.parameters[i].data
+        self.views[i] = self.parameters[i]._data = view
 
-    def segments(self, gradients: list[Any]) -> Iterator[tuple[slice, int]]:
-        """Stretches of neighbours that have a gradient and have been updated equally often, and how often that is."""
-        start = 0
-        count = len(gradients)
+    def check(self, i: int, gradient: Any) -> None:
+        """Raise unless `gradient` is one of parameter `i`."""
+        parameter = self.parameters[i]
+        if tuple(gradient.shape) != parameter.shape:
+            raise ShapeError(f"a gradient of shape {parameter.shape} for {parameter}", f"{tuple(gradient.shape)}",
+                             "give each parameter its own gradient")
+        if array_namespace(gradient) is not self.xp or native_device(gradient) != self.device:
+            raise DeviceError(f"a gradient beside {parameter}", f"one of {type(gradient).__module__}", "move it there first")
+        if gradient.dtype != self.dtype:
+            raise DTypeError(f"a gradient of the dtype of {parameter}", f"{gradient.dtype}", "cast it first")
+
+    def load(self, gradients: list[Any], *, copy: bool) -> None:
+        """Bring this step's gradients in, None where a parameter has none; with `copy` large ones as well, to be scaled."""
+        pattern = [copy, *(g is not None for g in gradients)]
+        if pattern != self._pattern:
+            self._divide(gradients, copy)
+            self._pattern = pattern
+        for i in self._copied:
+            self._slots[i][...] = gradients[i]
+        for part, i in self._direct:
+            self._parts[part][2] = self.xp.reshape(gradients[i], (-1,))
+
+    def _divide(self, gradients: list[Any], copy: bool) -> None:
+        """Find the parts: neighbours that have a gradient and have been updated equally often, large ones by themselves."""
+        self._parts, self._direct, self._copied = [], [], []
+        large = [not copy and p.size >= LARGE for p in self.parameters]
+        start, count = 0, len(gradients)
         while start < count:
             stop = start + 1
             if gradients[start] is not None:
-                while stop < count and gradients[stop] is not None and self.steps[stop] == self.steps[start]:
+                while (stop < count and not large[start] and not large[stop] and gradients[stop] is not None
+                       and self.steps[stop] == self.steps[start]):
                     stop += 1
-                yield slice(self.offsets[start], self.offsets[stop]), self.steps[start]
+                if large[start]:
+                    self._direct.append((len(self._parts), start))
+                else:
+                    self._copied.extend(range(start, stop))
+                self._parts.append([start, *(x[self.offsets[start]:self.offsets[stop]] for x in self.arrays)])
             start = stop
 
-    def update(self, operation: str, definition: Callable[..., Any], gradients: list[Any],
-               options: Callable[[int], dict[str, Any]]) -> None:
+    def squares(self) -> list[Any]:
+        """Sums of the squares of this step's gradients, as 0-d arrays."""
+        return [self.xp.vecdot(part[2], part[2]) for part in self._parts]
+
+    def scale(self, factor: Any) -> None:
+        """Multiply this step's gradients, which `load` has copied, by a 0-d array."""
+        factor = self.xp.astype(self.xp.asarray(factor), self.dtype)
+        for part in self._parts:
+            part[2][...] = part[2] * factor
+
+    def update(self, operation: str, definition: Callable[..., Any], options: Callable[[int], dict[str, Any]]) -> None:
         """Run one optimiser update in place over every parameter that has a gradient.
 
         Parameters
@@ -89,108 +141,46 @@ class Run:
         options : callable
             `options(step)` gives the hyper-parameters of a parameter's step number `step`, from 1.
         """
-        for part, step in self.segments(gradients):
-            whole = part.start == 0 and part.stop == self.offsets[-1]
-            arrays = [self.values, self.gradients, *self.moments.values()]
-            views = arrays if whole else [x[part] for x in arrays]
-            chosen = options(step + 1)
-            kernel = registry.find(operation, self.xp, tuple(views), chosen)
+        for first, *arrays in self._parts:
+            chosen = options(self.steps[first] + 1)
+            kernel = self._kernel(operation, arrays, chosen)
             if kernel is not None:
-                kernel.forward(*views, **chosen)
+                kernel.forward(*arrays, **chosen)
                 continue
-            values, *moments = definition(*views, **chosen)
-            self.values[part] = values
-            for name, moment in zip(self.moments, moments, strict=True):
-                self.moments[name][part] = moment
-        for i, g in enumerate(gradients):
-            if g is not None:
+            values, *moments = definition(*arrays, **chosen)
+            for array, new in zip((arrays[0], *arrays[2:]), (values, *moments), strict=True):
+                array[...] = new
+        for i, present in enumerate(self._pattern[1:]):
+            if present:
                 self.steps[i] += 1
                 self.parameters[i].slot.version += 1
 
-    def check_finite(self, gradients: list[Any]) -> None:
-        """Raise NonFiniteError if a gradient holds NaN or infinity, naming its parameter.
-
-        The sum of squares of the whole run tells at once, except where it overflows; then each gradient is looked at.
-        """
-        whole = self.gradients
-        if math.isfinite(float(self.xp.vecdot(whole, whole))):
-            return
-        for parameter, g in zip(self.parameters, gradients, strict=True):
-            if g is not None and not bool(self.xp.all(self.xp.isfinite(g))):
-                raise NonFiniteError("finite gradients", f"NaN or infinity in the gradient of {parameter.name!r}",
-                                     "lower the learning rate, clip gradients with clip_norm=1.0, or look for extreme "
-                                     "values in the data")
-
-    def scale(self, factor: Any) -> None:
-        """Multiply all gradients by a scalar array."""
-        self.gradients = self.gradients * self.xp.astype(factor, self.dtype)
+    def _kernel(self, operation: str, arrays: list[Any], options: dict[str, Any]) -> registry.Kernel | None:
+        entries = self._entries.get(operation)
+        if entries is None:
+            entries = self._entries[operation] = registry.loaded_entries(operation, self.xp)
+        if entries and registry.forced() is None:
+            for kernel in reversed(entries):
+                if kernel.supports(*arrays, **options):
+                    return kernel
+        return None
 
     def moment(self, name: str, i: int) -> Any:
         """A copy of one parameter's moment."""
-        part = self.moments[name][self.offsets[i]:self.offsets[i + 1]]
-        return self.xp.asarray(self.xp.reshape(part, self.parameters[i].shape), copy=True)
+        return self.xp.asarray(self._view(self.arrays[2 + self.moment_names.index(name)], i), copy=True)
 
-    def set_moment(self, name: str, i: int, value: Any) -> None:
-        """Replace one parameter's moment by a copy of `value`."""
+    def restore(self, i: int, state: dict[str, Any]) -> None:
+        """Set one parameter's step count and moments, copied from what `state_dict` gave; new moments stay zero."""
+        self.steps[i], self._pattern = int(state["step"]), []
+        for name in self.moment_names:
+            if name in state:
+                self._set_moment(name, i, self._fitted(state[name], name, i))
+
+    def _set_moment(self, name: str, i: int, value: Any) -> None:
+        self._view(self.arrays[2 + self.moment_names.index(name)], i)[...] = value
+
+    def _fitted(self, value: Any, name: str, i: int) -> Any:
         if tuple(value.shape) != self.parameters[i].shape:
-            raise ShapeError(f"{name} of shape {self.parameters[i].shape} for {self.parameters[i].name}", f"{value.shape}",
-                             "load the state of an optimiser over the same model")
-        value = convert(value, xp=self.xp, device=self.device, dtype=self.dtype)
-        self.moments[name][self.offsets[i]:self.offsets[i + 1]] = self.xp.reshape(value, (-1,))
-
-
-class ListRun(Run):
-    """The same for arrays that cannot be written to: one array per parameter, replaced at each step."""
-
-    def __init__(self, parameters: list[Any], moments: tuple[str, ...]) -> None:
-        first = parameters[0].data
-        self.xp, self.dtype, self.device = array_namespace(first), first.dtype, first.device
-        self.parameters, self.steps = parameters, [0] * len(parameters)
-        self.kept: list[Any] = [None] * len(parameters)
-        self.states = {name: [self.xp.zeros_like(p.data) for p in parameters] for name in moments}
-
-    def adopt(self) -> None:
-        """Nothing to take in: each parameter holds its own array."""
-
-    def gather(self, gradients: list[Any]) -> None:
-        self.kept = list(gradients)
-
-    @property
-    def gradients(self) -> Any:  # type: ignore[override]
-        """All gradients as one array, for norms and checks."""
-        parts = [self.xp.reshape(g, (-1,)) for g in self.kept if g is not None]
-        return self.xp.concat(parts) if parts else self.xp.zeros((0,), dtype=self.dtype, device=self.device)
-
-    def scale(self, factor: Any) -> None:
-        self.kept = [None if g is None else g * self.xp.astype(factor, self.dtype) for g in self.kept]
-
-    def update(self, operation: str, definition: Callable[..., Any], gradients: list[Any],
-               options: Callable[[int], dict[str, Any]]) -> None:
-        for i, g in enumerate(self.kept):
-            if g is None:
-                continue
-            moments = [self.states[name][i] for name in self.states]
-            self.steps[i] += 1
-            values, *moments = definition(self.parameters[i].data, g, *moments, **options(self.steps[i]))
-            self.parameters[i].data = values
-            for name, moment in zip(self.states, moments, strict=True):
-                self.states[name][i] = moment
-
-    def moment(self, name: str, i: int) -> Any:
-        return self.states[name][i]
-
-    def set_moment(self, name: str, i: int, value: Any) -> None:
-        self.states[name][i] = convert(value, xp=self.xp, device=self.device, dtype=self.dtype)
-
-
-def make_runs(parameters: list[Any], moments: tuple[str, ...]) -> list[Run]:
-    """The runs of one parameter group: one per library, device and dtype."""
-    kinds: dict[tuple[Any, ...], list[Any]] = {}
-    for parameter in parameters:
-        data = parameter.data
-        kinds.setdefault((id(array_namespace(data)), str(data.device), str(data.dtype)), []).append(parameter)
-    return [(Run if _is_writable(same[0].data) else ListRun)(same, moments) for same in kinds.values()]
-
-
-def _is_writable(data: Any) -> bool:
-    return hasattr(type(data), "__setitem__") and "jax" not in type(data).__module__
+            raise ShapeError(f"{name} of shape {self.parameters[i].shape} for {self.parameters[i].name}",
+                             f"{tuple(value.shape)}", "load the state of an optimiser over the same model")
+        return convert(value, xp=self.xp, device=self.device, dtype=self.dtype)

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import math
 import weakref
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from itertools import chain
 from typing import Any
 
-from portable_nn.backend.errors import ArgumentError, DataError
+from portable_nn.backend.errors import ArgumentError, NonFiniteError
+from portable_nn.backend.namespace import array_namespace
 from portable_nn.layers.parameter import Parameter
-from portable_nn.optim.arena import Run, make_runs
-from portable_nn.optim.clipping import clip_factor, global_norm
+from portable_nn.optim import state as states
+from portable_nn.optim.arena import Run
+from portable_nn.optim.clipping import clip_factor
+from portable_nn.optim.gradients import in_order
+from portable_nn.optim.separate import make_runs
 
 
 class Optimizer:
@@ -35,8 +40,9 @@ class Optimizer:
         How many are planned: set by `fit`, for schedules that run over the whole training.
     """
 
-    #: Names of the arrays kept per parameter, as PyTorch's state dict has them.
-    moments: tuple[str, ...] = ()
+    #: The name under which kernels of the update are registered, and what it means.
+    operation = ""
+    definition: Callable[..., Any]
 
     def __init__(self, parameters: Iterable[Any], defaults: dict[str, Any], *, clip_norm: float | None = None) -> None:
         given = list(parameters)
@@ -58,8 +64,9 @@ class Optimizer:
         self.clip_norm = clip_norm
         self.steps = 0
         self.total_steps: int | None = None
-        self._runs: list[list[Run]] | None = None
-        self._waiting: dict[str, Any] | None = None
+        self._members = [parameter for group in self.groups for parameter in group["params"]]
+        self._runs: list[tuple[Run, dict[str, Any], list[int]]] | None = None  # with their group and parameter numbers
+        self._waiting: dict[int, dict[str, Any]] = {}  # state for the runs that are still to be built
 
     @staticmethod
     def _check_members(members: list[Any], seen: set[int]) -> None:
@@ -78,28 +85,35 @@ class Optimizer:
         if not group.get("weight_decay", 0.0) >= 0:
             raise ArgumentError("weight_decay of 0 or more", f"{group['weight_decay']}", "pass 0 for none")
 
-    def update(self, run: Run, gradients: list[Any], group: dict[str, Any], lr: float) -> None:
-        """Update one run; written by subclasses."""
+    def moments(self, group: dict[str, Any]) -> tuple[str, ...]:
+        """Names of the arrays kept per parameter of a group, as PyTorch's state dict has them."""
+        return ()
+
+    def options(self, group: dict[str, Any], lr: float, step: int) -> dict[str, Any]:
+        """The arguments of `definition` for a parameter's step number `step`, from 1; written by subclasses."""
         raise NotImplementedError
 
     @property
     def parameters(self) -> list[Parameter]:
         """All parameters, group after group."""
-        return [parameter for group in self.groups for parameter in group["params"]]
+        return list(self._members)
 
     def lr(self, group: int = 0) -> float:
         """The learning rate of a group's next step."""
-        lr = self.groups[group]["lr"]
-        return float(lr(self.steps, self.total_steps)) if callable(lr) else float(lr)
+        return self._lr(self.groups[group])
+
+    def _lr(self, group: dict[str, Any]) -> float:
+        lr = group["lr"]
+        return float(lr(self.steps, self.total_steps)) if callable(lr) else lr
 
     def step(self, gradients: Any = None, *, check_finite: bool = False) -> None:
-        """Make one update. Parameters without a gradient are passed over.
+        """Make one update. Parameters that are frozen or have no gradient are passed over.
 
         Parameters
         ----------
         gradients : optional
-            What `value_and_grad` gave: a dict by parameter name or a sequence in the order of the parameters, None
-            where there is none. Left out, the gradients that `backward` has accumulated are used.
+            What `value_and_grad` gave: a dict by parameter name, or a sequence or tree in the order of the parameters,
+            None where there is none. Left out, the gradients that `backward` has accumulated are used.
         check_finite : bool
             Raise NonFiniteError, naming the first parameter, before anything changes if a gradient is not finite.
             Waits for the device.
@@ -108,102 +122,94 @@ class Optimizer:
         ------
         ArgumentError
             Gradients do not match the parameters, or a parameter belongs to another optimiser that is still there.
+        ShapeError, DTypeError, DeviceError
+            A gradient is not of its parameter's shape, dtype or device.
         """
-        runs = self._arena()
-        given = self._match(gradients)
-        lists = [[[given[id(p)] for p in run.parameters] for run in group] for group in runs]
-        for group, wanted in zip(runs, lists, strict=True):
-            for run, found in zip(group, wanted, strict=True):
-                run.adopt()
-                run.gather(found)
-        if check_finite:
-            for run, found in zip(chain(*runs), chain(*lists), strict=True):
-                run.check_finite(found)
-        if self.clip_norm is not None:
-            self._clip(runs, lists)
-        for number, (group, wanted) in enumerate(zip(runs, lists, strict=True)):
-            lr = self.lr(number)
-            for run, found in zip(group, wanted, strict=True):
-                self.update(run, found, self.groups[number], lr)
+        runs = self._prepare()
+        if gradients is None:
+            found = [p.slot.gradient if p.trainable else None for p in self._members]
+        else:
+            found = in_order(gradients, self._members)
+        for run, _, numbers in runs:
+            wanted = []
+            for i, number in enumerate(numbers):
+                g = found[number]
+                if g is not None:
+                    g = getattr(g, "_data", g)  # a Tensor's array
+                    data = run.views[i]
+                    if type(g) is not type(data) or g.shape != data.shape or g.dtype != data.dtype:
+                        run.check(i, g)
+                wanted.append(g)
+            run.load(wanted, copy=self.clip_norm is not None)
+        if check_finite or self.clip_norm is not None:
+            self._inspect(runs, found, check_finite)
+        for run, group, _ in runs:
+            lr = self._lr(group)
+            run.update(self.operation, type(self).definition, lambda step: self.options(group, lr, step))  # noqa: B023
         self.steps += 1
 
     def zero_grad(self) -> None:
         """Forget the accumulated gradients."""
-        for group in self.groups:
-            for parameter in group["params"]:
-                parameter.slot.gradient = None
+        for parameter in self._members:
+            parameter.slot.gradient = None
 
-    def _match(self, gradients: Any) -> dict[int, Any]:
-        """Each parameter's gradient, by identity, as raw arrays."""
-        members = self.parameters
-        if gradients is None:
-            found = [p.slot.gradient for p in members]
-        elif isinstance(gradients, dict):
-            unknown = sorted(set(gradients) - {p.name for p in members})
-            if unknown:
-                raise ArgumentError(f"gradients by the names {[p.name for p in members]}", f"{unknown}",
-                                    "use the names of model.named_parameters()")
-            found = [gradients.get(p.name) for p in members]
-        else:
-            found = list(gradients)
-            if len(found) != len(members):
-                raise ArgumentError(f"{len(members)} gradients, one per parameter", f"{len(found)}",
-                                    "differentiate by model.parameters(), in the order the optimiser has them")
-        raw = {id(p): getattr(g, "_data", g) for p, g in zip(members, found, strict=True)}
-        for p in members:
-            g = raw[id(p)]
-            if g is not None and tuple(g.shape) != p.shape:
-                raise ArgumentError(f"a gradient of shape {p.shape} for {p.name or 'a parameter'}", f"{tuple(g.shape)}",
-                                    "give each parameter its own gradient")
-        return raw
-
-    def _clip(self, runs: list[list[Run]], lists: list[list[list[Any]]]) -> None:
-        pairs = [(run, found) for group, wanted in zip(runs, lists, strict=True) for run, found in zip(group, wanted, strict=True)]
-        present = [g for _, found in pairs for g in found if g is not None]
-        if present:
-            factor = clip_factor(global_norm(present), self.clip_norm)
-            for run, _ in pairs:
+    def _inspect(self, runs: list[Any], found: list[Any], check_finite: bool) -> None:
+        """Check and clip this step's gradients, by one sum of squares over all of them."""
+        squares = list(chain.from_iterable(run.squares() for run, _, _ in runs))
+        if not squares:
+            return
+        total = squares[0]
+        for square in squares[1:]:
+            total = total + square
+        if check_finite and not math.isfinite(float(total)):  # or it has overflowed; then no gradient is found at fault
+            for parameter, g in zip(self._members, found, strict=True):
+                if g is not None and not _is_finite(g):
+                    raise NonFiniteError("finite gradients", f"NaN or infinity in the gradient of {parameter.name!r}",
+                                         "lower the learning rate, clip gradients with clip_norm=1.0, or look for "
+                                         "extreme values in the data")
+        if self.clip_norm is not None:
+            factor = clip_factor(array_namespace(total).sqrt(total), self.clip_norm)
+            for run, _, _ in runs:
                 run.scale(factor)
 
-    def _arena(self) -> list[list[Run]]:
-        """The runs of all groups, built at the first step, and built again where the model has moved or been cast."""
-        if self._runs is not None and all(run.fits(p) for group in self._runs for run in group for p in run.parameters):
-            return self._runs
-        state = self._waiting or (self.state_dict() if self._runs is not None else None)
-        for parameter in self.parameters:
+    def _prepare(self) -> list[tuple[Run, dict[str, Any], list[int]]]:
+        """The runs, built at the first step, and built again where the model has been moved or cast."""
+        if self._runs is not None:
+            for run, group, _ in self._runs:
+                if run.moment_names != self.moments(group) or not (run.is_current() or run.adopt()):
+                    break
+            else:
+                return self._runs
+            self._waiting = states.per_parameter(self)
+        for parameter in self._members:
             owner = parameter.slot.owner() if parameter.slot.owner is not None else None
             if owner is not None and owner is not self:
                 raise ArgumentError("a parameter in one optimiser", f"{parameter} in two",
                                     "give each optimiser its own parameters, or drop the other one with its release()")
+        numbers = {id(p): i for i, p in enumerate(self._members)}
+        built = [(run, group, [numbers[id(p)] for p in run.parameters])
+                 for group in self.groups for run in make_runs(group["params"], self.moments(group))]
+        for run, _, members in built:
+            for i, number in enumerate(members):
+                if number in self._waiting:
+                    run.restore(i, self._waiting[number])
+        for run, _, _ in built:  # nothing has been changed so far
+            run.adopt()
+        for parameter in self._members:
             parameter.slot.owner = weakref.ref(self)
-        self._runs = [make_runs(group["params"], self.moments) for group in self.groups]
-        self._waiting = None
-        if state is not None:
-            self._restore(state["state"])
-        return self._runs
+        self._runs, self._waiting = built, {}
+        return built
 
     def release(self) -> None:
-        """Let go of the parameters, so that another optimiser can take them; this one's moments are dropped."""
-        for parameter in self.parameters:
+        """Let go of the parameters, so that another optimiser can take them; this one starts afresh if used again."""
+        for parameter in self._members:
             if parameter.slot.owner is not None and parameter.slot.owner() is self:
                 parameter.slot.owner = None
-        self._runs = None
+        self._runs, self._waiting = None, {}
 
     def state_dict(self) -> dict[str, Any]:
         """Copies of everything needed to go on: step counts and moments by parameter number, and the groups' options."""
-        members = self.parameters
-        number = {id(p): i for i, p in enumerate(members)}
-        state: dict[int, dict[str, Any]] = {}
-        for run in (run for group in self._runs or [] for run in group):
-            for i, parameter in enumerate(run.parameters):
-                if run.steps[i]:
-                    state[number[id(parameter)]] = {
-                        "step": run.steps[i], **{name: run.moment(name, i) for name in self.moments}}
-        groups = [{**{k: v for k, v in group.items() if k != "params"}, "params": [number[id(p)] for p in group["params"]]}
-                  for group in self.groups]
-        if self._waiting is not None:
-            state = self._waiting["state"]
-        return {"state": state, "param_groups": groups, "steps": self.steps, "total_steps": self.total_steps}
+        return states.state_dict(self)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a `state_dict()` of an optimiser over the same parameters.
@@ -211,27 +217,19 @@ class Optimizer:
         Raises
         ------
         DataError
-            The groups have other numbers of parameters.
+            The groups have other numbers of parameters, or a moment is missing or of another shape.
         """
-        own, other = ([len(g["params"]) for g in groups] for groups in (self.groups, state["param_groups"]))
-        if own != other:
-            raise DataError(f"the state of groups of {own} parameters", f"groups of {other}",
-                            "build the optimiser over the same model, with the same groups")
-        for group, saved in zip(self.groups, state["param_groups"], strict=True):
-            group.update({k: v for k, v in saved.items() if k != "params"})
-        self.steps, self.total_steps = state["steps"], state.get("total_steps")
-        self._runs, self._waiting = None, state
+        states.load_state_dict(self, state)
 
-    def _restore(self, state: dict[int, dict[str, Any]]) -> None:
-        members = self.parameters
-        for run in (run for group in self._runs or [] for run in group):
-            for i, parameter in enumerate(run.parameters):
-                saved = state.get(next(n for n, p in enumerate(members) if p is parameter))
-                if saved is not None:
-                    run.steps[i] = int(saved["step"])
-                    for name in self.moments:
-                        run.set_moment(name, i, saved[name])
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_runs": None, "_waiting": states.per_parameter(self)}
 
     def __repr__(self) -> str:
         options = [{k: v for k, v in g.items() if k != "params"} for g in self.groups]
-        return f"{type(self).__name__}({len(self.parameters)} parameters, {', '.join(map(str, options))})"
+        return f"{type(self).__name__}({len(self._members)} parameters, {', '.join(map(str, options))})"
+
+
+def _is_finite(g: Any) -> bool:
+    g = getattr(g, "_data", g)
+    xp = array_namespace(g)
+    return bool(xp.all(xp.isfinite(g)))

@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from typing import Any
 
 from portable_nn.backend.errors import ArgumentError
-from portable_nn.optim.arena import Run
 from portable_nn.optim.optimizer import Optimizer
 
 
@@ -25,8 +24,9 @@ def sgd_update(values: Any, gradient: Any, velocity: Any = None, *, lr: float, m
 class SGD(Optimizer):
     """Gradient descent, with momentum on request.
 
-    v ← μ v + (1 − dampening) g, θ ← θ − lr · v, where the first v is g, as in PyTorch; with `averaged=True`
-    v ← μ v + (1 − μ) g from v = 0, as textbooks have it, which equals plain momentum at lr · (1 − μ).
+    v ← μ v + (1 − dampening) g, θ ← θ − lr · v, where the first v is g, as in PyTorch. With `averaged=True`
+    v ← μ v + (1 − μ) g from v = 0, as textbooks have it: the same steps as plain momentum at lr · (1 − μ). Nothing
+    corrects for the start, so after t steps v is 1 − μᵗ times a mean of the gradients, and the first steps are short.
 
     Parameters
     ----------
@@ -47,13 +47,15 @@ class SGD(Optimizer):
     Source: Sutskever et al., "On the importance of initialization and momentum in deep learning", 2013.
     """
 
+    operation = "sgd_update"
+    definition = staticmethod(sgd_update)
+
     def __init__(self, parameters: Iterable[Any], lr: Any = 1e-3, momentum: float = 0.0, dampening: float = 0.0,
                  weight_decay: float = 0.0, nesterov: bool = False, *, averaged: bool = False,
                  clip_norm: float | None = None) -> None:
         super().__init__(parameters, {"lr": lr, "momentum": momentum, "dampening": dampening,
                                       "weight_decay": weight_decay, "nesterov": nesterov, "averaged": averaged},
                          clip_norm=clip_norm)
-        self.moments = ("momentum_buffer",) if any(group["momentum"] for group in self.groups) else ()
 
     def check_options(self, group: dict[str, Any]) -> None:
         super().check_options(group)
@@ -66,15 +68,14 @@ class SGD(Optimizer):
             raise ArgumentError("averaged=True without dampening and nesterov",
                                 f"dampening={group['dampening']}, nesterov={group['nesterov']}", "choose one of them")
 
-    def update(self, run: Run, gradients: list[Any], group: dict[str, Any], lr: float) -> None:
+    def moments(self, group: dict[str, Any]) -> tuple[str, ...]:
+        return ("momentum_buffer",) if group["momentum"] else ()
+
+    def options(self, group: dict[str, Any], lr: float, step: int) -> dict[str, Any]:
         momentum = group["momentum"]
-
-        def options(step: int) -> dict[str, Any]:
-            if group["averaged"]:
-                keep = 1 - momentum
-            else:  # the first velocity is the gradient itself
-                keep = 1.0 if step == 1 else 1 - group["dampening"]
-            return {"lr": lr, "momentum": momentum, "weight_decay": group["weight_decay"], "keep": keep,
-                    "nesterov": group["nesterov"]}
-
-        run.update("sgd_update", sgd_update, gradients, options)
+        if group["averaged"]:
+            keep = 1 - momentum
+        else:  # the first velocity is the gradient itself
+            keep = 1.0 if step == 1 else 1 - group["dampening"]
+        return {"lr": lr, "momentum": momentum, "weight_decay": group["weight_decay"], "keep": keep,
+                "nesterov": group["nesterov"]}

@@ -8,8 +8,8 @@ import numpy as np
 
 from portable_nn.kernels.registry import register
 
-#: Elements in a block: four arrays and a scratch of it fit in a core's L2 cache.
-BLOCK = 16_384
+#: Elements in a block: four float32 arrays and a scratch of it fit in a megabyte of cache.
+BLOCK = 32_768
 
 
 def adam_update(values: np.ndarray, gradient: np.ndarray, exp_avg: np.ndarray, exp_avg_sq: np.ndarray,
