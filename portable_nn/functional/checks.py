@@ -15,6 +15,8 @@ from portable_nn.backend.namespace import array_namespace, is_tensor, namespace_
 #: Type of array -> its dtypes that were found to be floating, or integers. (Dtypes of two libraries do not compare.)
 _floating: dict[type, list[Any]] = {}
 _integer: dict[type, list[Any]] = {}
+#: Types of arrays that are all on one device.
+_one_device: set[type] = set()
 #: Libraries whose values can be looked at without making a device wait.
 _HOST = {"numpy", "array_api_strict"}
 
@@ -25,7 +27,11 @@ def check_floating(operation: str, x: Any, *others: Any) -> None:
     if dtype not in _floating.get(type(x), ()):
         _check_kind(_floating, dtype, "real floating", f"a floating x for {operation}", "float32", x)
     for other in others:
-        if other is not None and (other.dtype != dtype or other.device != x.device):
+        if other is None:
+            continue
+        if other.dtype is not dtype and other.dtype != dtype:
+            _refuse_mixed(operation, x, other)
+        if type(other) not in _one_device and other.device != x.device:
             _refuse_mixed(operation, x, other)
 
 
@@ -89,6 +95,8 @@ def _check_kind(known: dict[type, list[Any]], dtype: Any, kind: str, expected: s
     if not xp.isdtype(dtype, kind):
         raise DTypeError(expected, f"dtype {dtype}", f"cast it first, for example with xp.astype(x, xp.{cast})")
     known.setdefault(type(x), []).append(dtype)
+    if namespace_name(xp) == "numpy":
+        _one_device.add(type(x))
 
 
 def _refuse_mixed(operation: str, x: Any, other: Any) -> NoReturn:

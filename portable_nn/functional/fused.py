@@ -62,7 +62,9 @@ class Fused:
         self.arguments = tuple(p.name for p in parameters if p.kind is p.POSITIONAL_ONLY)
         self.asked = registry.asked_names(backward)
         self.recordable = backward is not None and "saved" not in self.asked
-        self.kept = self.asked if self.recordable else self.arguments
+        kept = self.asked if self.recordable else self.arguments
+        self.keeps = tuple(argument in kept for argument in self.arguments)
+        self.keeps_out = "out" in kept
         self._plans: dict[tuple, Plan] = {}
         registry.declare(name, "definition" if backward is None else "generic")
 
@@ -86,13 +88,16 @@ class Fused:
             forward, backward, asked = self.forward, self.backward, self.asked
         out, saved = forward(*raw, **options)
         needs = tuple([parent is not None for parent in parents])
-        known = dict(options, out=out, saved=saved, needs=needs)
-        known.update(zip(self.arguments, raw))
-        values = (saved, needs) if asked == _COMMON else tuple([known[name] for name in asked])
-        kept = values if asked is self.kept else tuple([known[name] for name in self.kept])
+        if asked == _COMMON:
+            values = (saved, needs)
+        else:
+            known = dict(options, out=out, saved=saved, needs=needs)
+            known.update(zip(self.arguments, raw))
+            values = tuple([known[name] for name in asked])
         node = _create(FusedNode)
         node.sequence, node.fused, node.edges, node.backward = next_sequence(), self, parents, backward
-        node.values, node.kept, node.options = values, kept, options
+        node.values, node.options, node.out = values, options, out if self.keeps_out else None
+        node.kept = raw if all(self.keeps) else tuple([x if keep else None for x, keep in zip(raw, self.keeps)])
         if isinstance(out, tuple):
             return tuple([T(x, Output(node, i, len(out))) for i, x in enumerate(out)])
         result = _create(T)
@@ -130,14 +135,25 @@ class Fused:
 
 
 class FusedNode:
-    """A fused operation on the tape; its edges are its parents, None for arrays without a gradient."""
+    """A fused operation on the tape.
 
-    __slots__ = ("backward", "edges", "fused", "kept", "options", "sequence", "values")
+    Attributes
+    ----------
+    edges : tuple
+        The parents, None for arrays without a gradient.
+    values : tuple
+        What `backward` is called with after xp and g.
+    kept, out
+        For second order: the arguments (None for those that it does without), and the result if it needs that.
+    """
+
+    __slots__ = ("backward", "edges", "fused", "kept", "options", "out", "sequence", "values")
     fused: Fused
     edges: Any
     backward: Callable[..., Any]
     values: Any
     kept: Any
+    out: Any
     options: dict
     sequence: int
 
@@ -149,20 +165,19 @@ class FusedNode:
     def pull_recorded(self, namespace: Any, g: Any) -> list[tuple[Any, Any]]:
         """The gradients as Tensors on the tape: the generic backward recorded, or the definition differentiated."""
         fused = self.fused
-        parents = dict(zip(fused.arguments, self.edges, strict=True))
+        arrays = [namespace.link(x, parent) for x, parent in zip(self.kept, self.edges, strict=True)]
         if fused.recordable:
-            parents["out"] = self
-            linked = [namespace.link(value, parents.get(name))
-                      for name, value in zip(fused.kept, self.kept, strict=True)]
-            gradients = fused.backward(namespace, g, *linked)  # type: ignore[misc]
+            needs = tuple([parent is not None for parent in self.edges])
+            known = dict(self.options, out=namespace.link(self.out, self), needs=needs)
+            known.update(zip(fused.arguments, arrays))
+            gradients = fused.backward(namespace, g, *[known[name] for name in fused.asked])  # type: ignore[misc]
             return [pair for pair in zip(self.edges, gradients, strict=True) if pair[0] is not None]
-        arrays = [namespace.link(value, parents[name]) for name, value in zip(fused.arguments, self.kept, strict=True)]
         out = fused.definition(*arrays, **self.options)
         return _differentiate(namespace, out, g, [p for p in self.edges if p is not None])
 
     def free(self) -> None:
         """Drop what was saved."""
-        self.edges = self.values = self.kept = None
+        self.edges = self.values = self.kept = self.out = None
 
 
 def _differentiate(namespace: Any, out: Any, g: Any, parents: list) -> list[tuple[Any, Any]]:

@@ -93,7 +93,7 @@ def test_values_and_gradients(backend: Backend, case: Case, only: Any) -> None:
                 compare(backend, case, dtype, layout, np.random.default_rng(1))
 
 
-@pytest.mark.parametrize("case", [case for case in CASES if "blocks" not in case.name and "many" not in case.name], ids=str)
+@pytest.mark.parametrize("case", [case for case in CASES if case.name.split()[0] not in ("blocks", "many")], ids=str)
 def test_second_order(case: Case) -> None:
     inputs = case.make(np.random.default_rng(1))
     fixed = {i: x for i, x in enumerate(inputs) if x is None or x.dtype.kind != "f"}

@@ -22,12 +22,12 @@ class Constants:
 CONSTANTS = {"f": Constants(np.float32), "d": Constants(np.float64)}
 
 
-def is_floating(*arrays: Any) -> bool:
-    """Whether all are NumPy arrays of float32 or float64 with at least one axis; None is passed over."""
-    for x in arrays:
-        if x is not None and (type(x) is not np.ndarray or x.dtype.char not in CONSTANTS or x.ndim == 0):
-            return False
-    return True
+def is_floating(x: Any, *others: Any) -> bool:
+    """Whether x is a NumPy array of float32 or float64 with at least one axis.
+
+    That the others have its dtype and library, the operation itself has checked.
+    """
+    return type(x) is np.ndarray and x.dtype.char in CONSTANTS and x.ndim > 0
 
 
 def ones(count: int, dtype: np.dtype) -> np.ndarray:

@@ -9,7 +9,7 @@ import numpy as np
 from portable_nn.backend.scatter import scatter_add
 from portable_nn.functional.embedding import check_offsets
 from portable_nn.kernels.numpy.blocks import is_floating
-from portable_nn.kernels.numpy.indices import check_range, is_integer
+from portable_nn.kernels.numpy.indices import check_range
 from portable_nn.kernels.registry import register
 
 
@@ -24,7 +24,7 @@ def embedding_backward(xp: Any, g: Any, saved: Any, needs: Any) -> tuple:
 
 
 def embedding_supports(indices: Any, weight: Any) -> bool:
-    return is_integer(indices) and is_floating(weight) and weight.size > 0
+    return type(indices) is np.ndarray and is_floating(weight) and weight.size > 0
 
 
 def embedding_bag(indices: np.ndarray, offsets: np.ndarray, weight: np.ndarray, per_sample_weights: np.ndarray | None,
@@ -52,7 +52,7 @@ def embedding_bag_backward(xp: Any, g: Any, saved: Any, needs: Any) -> tuple:
 
 
 def embedding_bag_supports(indices: Any, offsets: Any, weight: Any, per_sample_weights: Any, *, mode: str) -> bool:
-    return is_integer(indices, offsets) and is_floating(weight, per_sample_weights) and weight.size > 0
+    return is_floating(weight) and weight.size > 0
 
 
 register("embedding", "numpy", embedding, embedding_backward, embedding_supports)

@@ -2,16 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from portable_nn.functional.checks import refuse_range
-
-
-def is_integer(*arrays: Any) -> bool:
-    """Whether all are NumPy arrays of integers."""
-    return all(type(x) is np.ndarray and x.dtype.kind in "iu" for x in arrays)
 
 
 def check_range(what: str, x: np.ndarray, size: int) -> None:

@@ -82,7 +82,7 @@ def backward(xp: Any, g: Any, saved: Any, needs: Any) -> tuple:
 
 
 def supports(x: Any, weight: Any, bias: Any, *, activation: Any) -> bool:
-    return is_floating(x, weight, bias) and weight.size > 0
+    return is_floating(x) and weight.size > 0
 
 
 register("linear", "numpy", forward, backward, supports, infer=infer)

@@ -8,7 +8,7 @@ import numpy as np
 
 from portable_nn.kernels.numpy.activations import sigmoid_block
 from portable_nn.kernels.numpy.blocks import CONSTANTS, as_rows, is_floating, row_blocks, sweep
-from portable_nn.kernels.numpy.indices import check_range, is_integer
+from portable_nn.kernels.numpy.indices import check_range
 from portable_nn.kernels.numpy.softmax import exponentials
 from portable_nn.kernels.registry import register
 
@@ -48,7 +48,7 @@ def cross_entropy_backward(xp: Any, g: Any, saved: Any, needs: Any) -> tuple:
 
 
 def cross_entropy_supports(logits: Any, target: Any, weight: Any) -> bool:
-    return is_floating(logits, weight) and is_integer(target) and logits.ndim > 1 and logits.size > 0
+    return is_floating(logits) and logits.ndim > 1 and logits.size > 0
 
 
 def _bce_block(out: np.ndarray, logits: np.ndarray, target: np.ndarray) -> None:
