@@ -52,7 +52,9 @@ def rename(path: str | Path, target: str | Path) -> None:
 
 def write_json(path: str | Path, value: Any) -> None:
     """Write JSON, indented for reading."""
-    write_bytes(path, (json.dumps(value, indent=1, ensure_ascii=False, allow_nan=True) + "\n").encode())
+    text = json.dumps(value, indent=1, ensure_ascii=False, allow_nan=True) + "\n"
+    # A lone surrogate, which no UTF-8 holds, becomes the six characters that JSON has for it.
+    write_bytes(path, text.encode(errors="backslashreplace"))
 
 
 def read_json(path: str | Path) -> Any:

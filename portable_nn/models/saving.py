@@ -44,19 +44,26 @@ def save(model: Any, folder: str | Path) -> None:
     folder = Path(folder)
     pending, is_new = _pending(folder, digest), not folder.exists()
     try:
-        files.write_bytes(pending, content)
-        files.write_json(folder / CONFIG, {"format": FORMAT, "weights": {"sha256": digest}, "model": config})
+        try:
+            files.write_bytes(pending, content)
+            files.write_json(folder / CONFIG, {"format": FORMAT, "weights": {"sha256": digest}, "model": config})
+        except BaseException:
+            _clear_up(folder, pending, is_new)
+            raise
         files.rename(pending, folder / WEIGHTS)
         for path in folder.iterdir():  # what an earlier save that was cut off has left
             if _PENDING.fullmatch(path.name):
                 path.unlink()
     except OSError as error:
-        if is_new and folder.is_dir() and not (folder / CONFIG).exists():
-            pending.unlink(missing_ok=True)
-            if not any(folder.iterdir()):
-                folder.rmdir()
         raise FileError("a folder that can be written", f"{folder}: {error}",
                         "free space, or choose another folder") from error
+
+
+def _clear_up(folder: Path, pending: Path, is_new: bool) -> None:
+    if folder.is_dir():
+        pending.unlink(missing_ok=True)
+        if is_new and not any(folder.iterdir()):
+            folder.rmdir()
 
 
 def load(folder: str | Path, device: str = "cpu") -> Any:

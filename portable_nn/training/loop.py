@@ -171,8 +171,7 @@ def _prepare(model: Module, optimizer: Optimizer, seed: int) -> None:
     if not any(id(p) in own for p in optimizer.parameters):
         raise ArgumentError("an optimiser over the model's parameters", "one over others",
                             "build it with model.parameters()")
-    model.fill_missing(seed)
-    model.seed_draws(seed)
+    model.initialize(seed, only_missing=True)
 
 
 def _as_callback(callback: Any) -> Callback:
