@@ -99,7 +99,9 @@ lecun_uniform = VarianceScaling(1.0, "in", "uniform")
 lecun_normal = VarianceScaling(1.0, "in", "normal")
 
 
-def torch_uniform(fan_in: int) -> Uniform:
+def torch_uniform(fan_in: int) -> Any:
     """What PyTorch draws for linear, recurrent and convolutional weights and biases: uniform on ±1/√fan_in."""
-    bound = 1 / math.sqrt(fan_in) if fan_in > 0 else 0.0
+    if fan_in == 0:
+        return zeros
+    bound = 1 / math.sqrt(fan_in)
     return Uniform(-bound, bound)

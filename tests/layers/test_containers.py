@@ -1,0 +1,66 @@
+"""Sequential, ModuleList and ModuleDict as Python's own lists and dicts."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from portable_nn import layers
+from tests.layers.models import mlp
+
+X = np.linspace(-1.0, 1.0, 15, dtype=np.float32).reshape(5, 3)
+
+
+def test_sequential() -> None:
+    model = mlp(0.0)
+    assert len(model) == 4
+    assert [type(m) for m in model] == [layers.Linear, layers.ReLU, layers.Dropout, layers.Linear]
+    assert model[-1] is model[3]
+    assert [name for name, _ in model[1:].named_children()] == ["1", "2", "3"]
+    np.testing.assert_array_equal(model[1:](model[:1](X)), model(X))
+    assert model.append(layers.Tanh()) is model
+    assert len(model) == 5
+    np.testing.assert_array_equal(model(X), np.tanh(model[:4](X)))
+    assert len(layers.Sequential(*model)) == 5
+    named = layers.Sequential({"first": layers.Linear(3, 2), "last": layers.Tanh()})
+    assert list(named.state_dict()) == ["first.weight", "first.bias"]
+    assert repr(named).startswith("Sequential(\n  (first): Linear(in_features=3")
+    for index in (5, -6):
+        with pytest.raises(IndexError, match="5 modules"):
+            _ = model[index]
+
+
+def test_replacing_a_step_keeps_its_place() -> None:
+    model = mlp(0.0)
+    model[0] = layers.Linear(3, 4, bias=False)
+    assert [name for name, _ in model.named_parameters()] == ["0.weight", "3.weight", "3.bias"]
+    assert model(X).shape == (5, 3)
+
+
+def test_module_list() -> None:
+    steps = layers.ModuleList([layers.Linear(3, 3)])
+    steps.extend([layers.Linear(3, 2), layers.ReLU()])
+    assert len(steps) == 3
+    assert isinstance(steps[:2], layers.ModuleList)
+    assert steps[:2][1] is steps[1]
+    assert [name for name, _ in steps.named_parameters()] == ["0.weight", "0.bias", "1.weight", "1.bias"]
+    with pytest.raises(NotImplementedError, match="ModuleList has no forward"):
+        steps(X)
+
+
+def test_module_dict() -> None:
+    heads = layers.ModuleDict({"a": layers.Linear(3, 2)})
+    heads["b"] = layers.ReLU()
+    assert "b" in heads
+    assert "c" not in heads
+    assert list(heads) == list(heads.keys()) == ["a", "b"]
+    assert [type(m) for m in heads.values()] == [layers.Linear, layers.ReLU]
+    assert [name for name, _ in heads.items()] == ["a", "b"]
+    assert heads.a is heads["a"]
+    del heads["a"]
+    assert len(heads) == 1
+    assert heads.parameters() == []
+    with pytest.raises(KeyError):
+        _ = heads["a"]
+    with pytest.raises(KeyError):
+        del heads["a"]

@@ -1,0 +1,44 @@
+"""Embeddings: padding, integer dtypes, and sparse rows as a matrix product."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import sparse
+
+from portable_nn import data, layers
+from portable_nn.autodiff import Tensor
+from portable_nn.backend.errors import ArgumentError
+from tests.helpers import Backend, assert_close, to_numpy
+
+
+def test_the_padding_row_starts_at_zero_and_gets_no_gradient(backend: Backend) -> None:
+    layer = layers.Embedding(5, 3, padding_idx=0).to(backend.device, xp=backend.xp).initialize(1)
+    indices = Tensor(backend.asarray([[0, 2], [2, 0]]))
+    out = layer(indices)
+    out.sum().backward()
+    np.testing.assert_array_equal(to_numpy(layer.weight.grad), np.outer([0, 0, 2, 0, 0], [1, 1, 1]))
+    assert np.all(to_numpy(out)[0, 0] == 0)
+    assert np.all(to_numpy(out)[0, 1] != 0)
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "int32", "int64", "uint16"])
+def test_any_integers_are_indices(dtype: str, backend: Backend) -> None:
+    indices = backend.asarray([[1, 2], [4, 0]], dtype=dtype)
+    for layer in (layers.Embedding(200, 3), layers.EmbeddingBag(200, 3)):
+        layer.to(backend.device, xp=backend.xp).initialize(1)
+        expected = to_numpy(layer.weight.data)[[[1, 2], [4, 0]]]
+        expected = expected if isinstance(layer, layers.Embedding) else expected.mean(axis=1)
+        assert_close(layer(indices), expected, rtol=1e-6)
+
+
+def test_batches_of_a_sparse_matrix_are_bags(rng: np.random.Generator) -> None:
+    matrix = sparse.random(7, 5, density=0.4, format="csr", rng=rng, dtype=np.float32)
+    layer = layers.EmbeddingBag(5, 3, mode="sum").initialize(1)
+    labels = np.arange(7)
+    for rows, numbers in data.batches(matrix, labels, batch_size=3, shuffle=False):
+        out = layer(rows)
+        assert out.requires_grad
+        np.testing.assert_allclose(out.numpy(), matrix[numbers.numpy()] @ layer.weight.data, rtol=1e-5, atol=1e-6)
+    with pytest.raises(ArgumentError, match="mean"):
+        layers.EmbeddingBag(5, 3)(rows)
