@@ -112,10 +112,11 @@ def test_gradients_have_the_place_of_their_arrays(case: Case, backend: Backend) 
 @pytest.mark.parametrize("case", CASES)
 def test_gradients_with_and_without_kernels(case: Case, backend: Backend) -> None:
     found = gradients(case, backend)
-    with disabled():
-        defined = gradients(case, backend)
-    for g, definition in zip(found, defined, strict=True):
-        assert_close(g, definition, rtol=10 * tolerance(backend), atol=tolerance(backend))
+    for generic in (True, False):
+        with disabled(generic=generic):
+            defined = gradients(case, backend)
+        for g, definition in zip(found, defined, strict=True):
+            assert_close(g, definition, rtol=10 * tolerance(backend), atol=tolerance(backend))
 
 
 @pytest.mark.parametrize("case", CHECKED)
