@@ -1,5 +1,7 @@
 """Optimisers, learning-rate schedules and clipping."""
 
+from __future__ import annotations
+
 from portable_nn.optim.adam import Adam, AdamW
 from portable_nn.optim.clipping import clip_grad_norm
 from portable_nn.optim.optimizer import Optimizer

@@ -8,6 +8,7 @@ from typing import Any
 
 from portable_nn.backend.errors import ArgumentError
 from portable_nn.backend.namespace import array_namespace
+from portable_nn.optim.groups import check_number
 from portable_nn.optim.optimizer import Optimizer
 
 
@@ -54,15 +55,15 @@ class Adam(Optimizer):
 
     def __init__(self, parameters: Iterable[Any], lr: Any = 1e-3, betas: tuple[float, float] = (0.9, 0.999),
                  eps: float = 1e-8, weight_decay: float = 0.0, *, clip_norm: float | None = None) -> None:
-        super().__init__(parameters, {"lr": lr, "betas": tuple(betas), "eps": eps, "weight_decay": weight_decay},
+        super().__init__(parameters, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay},
                          clip_norm=clip_norm)
 
     def check_options(self, group: dict[str, Any]) -> None:
         super().check_options(group)
-        if len(group["betas"]) != 2 or not all(0 <= beta < 1 for beta in group["betas"]):
-            raise ArgumentError("two betas from 0 up to but not including 1", f"{group['betas']}", "pass (0.9, 0.999)")
-        if not group["eps"] >= 0:
-            raise ArgumentError("eps of 0 or more", f"{group['eps']}", "pass 1e-8")
+        betas = group["betas"]
+        if not (isinstance(betas, (tuple, list)) and len(betas) == 2 and all(0 <= beta < 1 for beta in betas)):
+            raise ArgumentError("two betas from 0 up to but not including 1", f"{betas!r}", "pass (0.9, 0.999)")
+        check_number(group, "eps", "for example 1e-8")
 
     def moments(self, group: dict[str, Any]) -> tuple[str, ...]:
         return ("exp_avg", "exp_avg_sq")

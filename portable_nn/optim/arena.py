@@ -14,6 +14,7 @@ from portable_nn.backend.devices import convert, native_device
 from portable_nn.backend.errors import DeviceError, DTypeError, ShapeError
 from portable_nn.backend.namespace import array_namespace
 from portable_nn.kernels import registry
+from portable_nn.optim.clipping import square_sum
 
 #: From this many elements on, a gradient is read where the backward pass left it rather than copied into the run: the
 #: copy then costs more than one more call of the kernel.
@@ -58,13 +59,13 @@ class Run:
 
     def is_current(self) -> bool:
         """Whether every parameter still holds what the last step left there."""
-        for parameter, view in zip(self.parameters, self.views):
+        for parameter, view in zip(self.parameters, self.views):  # noqa: SIM110 - all() takes twice as long
             if parameter._data is not view:
                 return False
         return True
 
     def adopt(self) -> bool:
-        """Take in values that were assigned since the last step; False if some are of another library, dtype or device."""
+        """Take in values assigned since the last step; False if some are of another library, dtype or device."""
         changed = [i for i, p in enumerate(self.parameters) if p._data is not self.views[i]]
         for i in changed:
             data = self.parameters[i].data
@@ -79,19 +80,29 @@ class Run:
         view[...] = self.parameters[i].data
         self.views[i] = self.parameters[i]._data = view
 
-    def check(self, i: int, gradient: Any) -> None:
-        """Raise unless `gradient` is one of parameter `i`."""
-        parameter = self.parameters[i]
+    def checked(self, gradients: list[Any]) -> list[Any]:
+        """The raw arrays of gradients, one for each parameter or None, if they are where and as the parameters are."""
+        raw = []
+        for i, g in enumerate(gradients):
+            if g is not None:
+                g, data = getattr(g, "_data", g), self.views[i]
+                if type(g) is not type(data) or g.shape != data.shape or g.dtype != data.dtype:
+                    self._check(self.parameters[i], g)
+            raw.append(g)
+        return raw
+
+    def _check(self, parameter: Any, gradient: Any) -> None:
         if tuple(gradient.shape) != parameter.shape:
             raise ShapeError(f"a gradient of shape {parameter.shape} for {parameter}", f"{tuple(gradient.shape)}",
                              "give each parameter its own gradient")
         if array_namespace(gradient) is not self.xp or native_device(gradient) != self.device:
-            raise DeviceError(f"a gradient beside {parameter}", f"one of {type(gradient).__module__}", "move it there first")
+            raise DeviceError(f"a gradient where {parameter} is", f"one of {type(gradient).__module__}",
+                              "move it there first")
         if gradient.dtype != self.dtype:
             raise DTypeError(f"a gradient of the dtype of {parameter}", f"{gradient.dtype}", "cast it first")
 
     def load(self, gradients: list[Any], *, copy: bool) -> None:
-        """Bring this step's gradients in, None where a parameter has none; with `copy` large ones as well, to be scaled."""
+        """Bring in this step's gradients, None where a parameter has none; `copy` large ones too, to be scaled."""
         pattern = [copy, *(g is not None for g in gradients)]
         if pattern != self._pattern:
             self._divide(gradients, copy)
@@ -102,7 +113,7 @@ class Run:
             self._parts[part][2] = self.xp.reshape(gradients[i], (-1,))
 
     def _divide(self, gradients: list[Any], copy: bool) -> None:
-        """Find the parts: neighbours that have a gradient and have been updated equally often, large ones by themselves."""
+        """Find the parts: neighbours with a gradient and the same number of updates; large ones by themselves."""
         self._parts, self._direct, self._copied = [], [], []
         large = [not copy and p.size >= LARGE for p in self.parameters]
         start, count = 0, len(gradients)
@@ -121,7 +132,7 @@ class Run:
 
     def squares(self) -> list[Any]:
         """Sums of the squares of this step's gradients, as 0-d arrays."""
-        return [self.xp.vecdot(part[2], part[2]) for part in self._parts]
+        return [square_sum(part[2]) for part in self._parts]
 
     def scale(self, factor: Any) -> None:
         """Multiply this step's gradients, which `load` has copied, by a 0-d array."""

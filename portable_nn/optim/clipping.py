@@ -7,6 +7,14 @@ from typing import Any
 
 from portable_nn.backend.errors import ArgumentError
 from portable_nn.backend.namespace import array_namespace
+from portable_nn.kernels import registry
+
+
+def square_sum(x: Any) -> Any:
+    """Σ x² of an array of one axis, as a 0-d array; nothing is read back."""
+    xp = array_namespace(x)
+    kernel = registry.find("square_sum", xp, (x,), {})
+    return xp.vecdot(x, x) if kernel is None else kernel.forward(x)
 
 
 def global_norm(gradients: list[Any]) -> Any:
@@ -14,8 +22,7 @@ def global_norm(gradients: list[Any]) -> Any:
     xp = array_namespace(*gradients)
     total = None
     for g in gradients:
-        flat = xp.reshape(g, (-1,))
-        square = xp.vecdot(flat, flat)
+        square = square_sum(xp.reshape(g, (-1,)))
         total = square if total is None else total + square
     return xp.sqrt(total)
 
@@ -47,7 +54,8 @@ def clip_grad_norm(parameters: Iterable[Any], max_norm: float) -> Any:
     if not owners:
         return 0.0
     norm = global_norm([p.grad for p in owners])
-    factor = clip_factor(norm, max_norm)
+    xp = array_namespace(norm)
+    factor = xp.asarray(clip_factor(norm, max_norm))
     for p in owners:
-        p.grad = p.grad * factor
+        p.grad = p.grad * xp.astype(factor, p.grad.dtype)
     return norm

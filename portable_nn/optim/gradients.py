@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from portable_nn.backend.errors import ArgumentError
+from portable_nn.backend.errors import ArgumentError, DTypeError
+from portable_nn.backend.namespace import is_array
 
 
 def in_order(gradients: Any, members: list[Any]) -> list[Any]:
@@ -21,9 +22,11 @@ def in_order(gradients: Any, members: list[Any]) -> list[Any]:
     ------
     ArgumentError
         A name is unknown or stands for two parameters, or the number of gradients is not that of the parameters.
+    DTypeError
+        There is something else among them than arrays and None.
     """
     if not isinstance(gradients, dict):
-        found = list(_leaves(gradients))
+        found = list(map(_checked, _leaves(gradients)))
         if len(found) != len(members):
             raise ArgumentError(f"{len(members)} gradients, one per parameter", f"{len(found)}",
                                 "differentiate by model.parameters(), in the order the optimiser has them")
@@ -32,12 +35,19 @@ def in_order(gradients: Any, members: list[Any]) -> list[Any]:
     names = [parameter.name for parameter in members]
     unknown = sorted(set(named) - set(names))
     if unknown:
-        raise ArgumentError(f"gradients by the names {names}", f"{unknown}", "use the names of model.named_parameters()")
+        raise ArgumentError(f"gradients by the names {names}", f"{unknown}",
+                            "use the names of model.named_parameters()")
     doubled = sorted(name for name in named if names.count(name) > 1)
     if doubled:
         raise ArgumentError("names that stand for one parameter each", f"{doubled} in two models",
                             "pass the gradients as a list, in the order of optimizer.parameters")
-    return [named.get(name) for name in names]
+    return [_checked(named.get(name)) for name in names]
+
+
+def _checked(gradient: Any) -> Any:
+    if gradient is not None and not is_array(gradient):
+        raise DTypeError("gradients that are arrays, or None", f"{gradient!r:.60}", "pass what value_and_grad returned")
+    return gradient
 
 
 def _leaves(tree: Any) -> Iterator[Any]:

@@ -15,6 +15,7 @@ from portable_nn.optim import state as states
 from portable_nn.optim.arena import Run
 from portable_nn.optim.clipping import clip_factor
 from portable_nn.optim.gradients import in_order
+from portable_nn.optim.groups import check_number, make_groups
 from portable_nn.optim.separate import make_runs
 
 
@@ -45,20 +46,9 @@ class Optimizer:
     definition: Callable[..., Any]
 
     def __init__(self, parameters: Iterable[Any], defaults: dict[str, Any], *, clip_norm: float | None = None) -> None:
-        given = list(parameters)
-        groups = [dict(group) for group in given] if given and isinstance(given[0], dict) else [{"params": given}]
-        self.groups: list[dict[str, Any]] = []
-        seen: set[int] = set()
-        for group in groups:
-            members = list(group.pop("params", ()))
-            unknown = sorted(set(group) - set(defaults))
-            if unknown:
-                raise ArgumentError(f"group options among {sorted(defaults)}", f"{unknown}", "check their spelling")
-            self._check_members(members, seen)
-            self.groups.append({"params": members, **defaults, **group})
-            self.check_options(self.groups[-1])
-        if not seen:
-            raise ArgumentError("parameters to optimise", "none", "pass model.parameters()")
+        self.groups = make_groups(parameters, defaults)
+        for group in self.groups:
+            self.check_options(group)
         if clip_norm is not None and not clip_norm > 0:
             raise ArgumentError("clip_norm above 0", f"{clip_norm}", "leave it out for no clipping")
         self.clip_norm = clip_norm
@@ -68,22 +58,11 @@ class Optimizer:
         self._runs: list[tuple[Run, dict[str, Any], list[int]]] | None = None  # with their group and parameter numbers
         self._waiting: dict[int, dict[str, Any]] = {}  # state for the runs that are still to be built
 
-    @staticmethod
-    def _check_members(members: list[Any], seen: set[int]) -> None:
-        for member in members:
-            if not isinstance(member, Parameter):
-                raise ArgumentError("Parameters", type(member).__name__, "pass model.parameters(), or dicts with 'params'")
-            if id(member) in seen:
-                raise ArgumentError("each parameter once", f"{member} twice", "put it into one group")
-            seen.add(id(member))
-
     def check_options(self, group: dict[str, Any]) -> None:
         """Raise if a group's hyper-parameters are out of range."""
-        lr = group["lr"]
-        if not callable(lr) and not lr >= 0:
-            raise ArgumentError("a learning rate of 0 or more, or a schedule", f"lr={lr!r}", "pass for example lr=1e-3")
-        if not group.get("weight_decay", 0.0) >= 0:
-            raise ArgumentError("weight_decay of 0 or more", f"{group['weight_decay']}", "pass 0 for none")
+        if not callable(group["lr"]):
+            check_number(group, "lr", "a number of 0 or more or a schedule, for example lr=1e-3")
+        check_number(group, "weight_decay", "0 for none")
 
     def moments(self, group: dict[str, Any]) -> tuple[str, ...]:
         """Names of the arrays kept per parameter of a group, as PyTorch's state dict has them."""
@@ -131,16 +110,7 @@ class Optimizer:
         else:
             found = in_order(gradients, self._members)
         for run, _, numbers in runs:
-            wanted = []
-            for i, number in enumerate(numbers):
-                g = found[number]
-                if g is not None:
-                    g = getattr(g, "_data", g)  # a Tensor's array
-                    data = run.views[i]
-                    if type(g) is not type(data) or g.shape != data.shape or g.dtype != data.dtype:
-                        run.check(i, g)
-                wanted.append(g)
-            run.load(wanted, copy=self.clip_norm is not None)
+            run.load(run.checked([found[number] for number in numbers]), copy=self.clip_norm is not None)
         if check_finite or self.clip_norm is not None:
             self._inspect(runs, found, check_finite)
         for run, group, _ in runs:
@@ -208,7 +178,7 @@ class Optimizer:
         self._runs, self._waiting = None, {}
 
     def state_dict(self) -> dict[str, Any]:
-        """Copies of everything needed to go on: step counts and moments by parameter number, and the groups' options."""
+        """Copies of all that is needed to go on: updates and moments by parameter number, the groups' options."""
         return states.state_dict(self)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

@@ -55,7 +55,8 @@ class Cosine:
     def __call__(self, step: int, total: int | None) -> float:
         steps = self.steps if self.steps is not None else total
         if steps is None:
-            raise ArgumentError("a number of steps for the cosine", "none planned", "pass Cosine(lr, steps=…) outside fit")
+            raise ArgumentError("a number of steps for the cosine", "none planned",
+                                "pass Cosine(lr, steps=…) outside fit, and where batches come from an iterable")
         share = min(step / max(steps, 1), 1.0)
         return self.final + (self.lr - self.final) * (1 + math.cos(math.pi * share)) / 2
 
@@ -66,6 +67,10 @@ class Warmup:
 
     schedule: Schedule | float
     steps: int
+
+    def __post_init__(self) -> None:
+        if self.steps < 0:
+            raise ArgumentError("steps of 0 or more", f"{self.steps}", "pass the number of updates to warm up over")
 
     def __call__(self, step: int, total: int | None) -> float:
         rest = None if total is None else max(total - self.steps, 0)

@@ -8,10 +8,11 @@ from typing import Any
 from portable_nn.backend.devices import native_device
 from portable_nn.backend.namespace import array_namespace
 from portable_nn.optim.arena import Run
+from portable_nn.optim.clipping import square_sum
 
 
 class SeparateRun(Run):
-    """A `Run` for JAX arrays, read-only NumPy arrays and others without writable views; updates go by the definition."""
+    """A `Run` for JAX arrays, read-only NumPy arrays and others without writable views; updates are the definition."""
 
     def _reserve(self) -> None:
         self._moments = {name: [self.xp.zeros_like(p.data) for p in self.parameters] for name in self.moment_names}
@@ -24,7 +25,7 @@ class SeparateRun(Run):
         self._gradients = list(gradients)
 
     def squares(self) -> list[Any]:
-        return [self.xp.sum(g * g) for g in self._gradients if g is not None]
+        return [square_sum(self.xp.reshape(g, (-1,))) for g in self._gradients if g is not None]
 
     def scale(self, factor: Any) -> None:
         factor = self.xp.astype(self.xp.asarray(factor), self.dtype)

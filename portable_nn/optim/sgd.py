@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from portable_nn.backend.errors import ArgumentError
+from portable_nn.optim.groups import check_number
 from portable_nn.optim.optimizer import Optimizer
 
 
@@ -59,8 +60,8 @@ class SGD(Optimizer):
 
     def check_options(self, group: dict[str, Any]) -> None:
         super().check_options(group)
-        if not group["momentum"] >= 0:
-            raise ArgumentError("momentum of 0 or more", f"{group['momentum']}", "pass for example 0.9")
+        check_number(group, "momentum", "for example 0.9")
+        check_number(group, "dampening", "0 for none")
         if group["nesterov"] and (not group["momentum"] or group["dampening"]):
             raise ArgumentError("momentum and no dampening for nesterov=True",
                                 f"momentum={group['momentum']}, dampening={group['dampening']}", "set momentum=0.9")
@@ -73,9 +74,7 @@ class SGD(Optimizer):
 
     def options(self, group: dict[str, Any], lr: float, step: int) -> dict[str, Any]:
         momentum = group["momentum"]
-        if group["averaged"]:
-            keep = 1 - momentum
-        else:  # the first velocity is the gradient itself
-            keep = 1.0 if step == 1 else 1 - group["dampening"]
+        plain = 1.0 if step == 1 else 1 - group["dampening"]  # the first velocity is the gradient itself
+        keep = 1 - momentum if group["averaged"] else plain
         return {"lr": lr, "momentum": momentum, "weight_decay": group["weight_decay"], "keep": keep,
                 "nesterov": group["nesterov"]}

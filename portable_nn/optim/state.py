@@ -28,7 +28,9 @@ def state_dict(optimizer: Any) -> dict[str, Any]:
 
 
 def load_state_dict(optimizer: Any, state: dict[str, Any]) -> None:
-    """Check the state against the optimiser's parameters, and keep it for the next step; nothing changes if it is wrong."""
+    """Check the state against the optimiser's parameters, then keep it for the next step."""
+    if not isinstance(state, dict) or "param_groups" not in state or "state" not in state:
+        raise DataError("a state dict of an optimiser", f"{state!r:.60}", "pass what optimizer.state_dict() returned")
     own, other = ([len(g["params"]) for g in groups] for groups in (optimizer.groups, state["param_groups"]))
     if own != other:
         raise DataError(f"the state of groups of {own} parameters", f"groups of {other}",

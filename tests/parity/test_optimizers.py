@@ -66,7 +66,8 @@ def test_a_hundred_steps(case: str, rng: np.random.Generator) -> None:
 def test_parameters_without_a_gradient_keep_their_own_count(kind: str, rng: np.random.Generator) -> None:
     options = {"momentum": 0.9, "dampening": 0.5, "weight_decay": 0.1} if kind == "SGD" else {"weight_decay": 0.1}
     ours, theirs = _pairs(rng)
-    optimizer, twin = getattr(optim, kind)(ours, lr=0.05, **options), getattr(torch.optim, kind)(theirs, lr=0.05, **options)
+    optimizer = getattr(optim, kind)(ours, lr=0.05, **options)
+    twin = getattr(torch.optim, kind)(theirs, lr=0.05, **options)
     for _ in range(100):
         _give(ours, theirs, [rng.normal(size=p.shape) if rng.random() < 0.6 else None for p in ours])
         optimizer.step()
@@ -78,8 +79,9 @@ def test_parameters_without_a_gradient_keep_their_own_count(kind: str, rng: np.r
 def test_groups_with_options_of_their_own(kind: str, rng: np.random.Generator) -> None:
     ours, theirs = _pairs(rng)
     second = {"lr": 0.2, "weight_decay": 0.0} | ({"momentum": 0.9} if kind == "SGD" else {"betas": (0.5, 0.9)})
-    optimizer = getattr(optim, kind)([{"params": ours[:2]}, {"params": ours[2:], **second}], lr=0.01, weight_decay=0.1)
-    twin = getattr(torch.optim, kind)([{"params": theirs[:2]}, {"params": theirs[2:], **second}], lr=0.01, weight_decay=0.1)
+    first = {"lr": 0.01, "weight_decay": 0.1}
+    optimizer = getattr(optim, kind)([{"params": ours[:2]}, {"params": ours[2:], **second}], **first)
+    twin = getattr(torch.optim, kind)([{"params": theirs[:2]}, {"params": theirs[2:], **second}], **first)
     for step in range(100):
         if step == 50:
             optimizer.groups[0]["lr"] = twin.param_groups[0]["lr"] = 0.003

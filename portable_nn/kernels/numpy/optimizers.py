@@ -82,5 +82,12 @@ def _sgd_block(p: np.ndarray, g: np.ndarray, v: np.ndarray | None, t: np.ndarray
     p -= t
 
 
+def square_sum(x: np.ndarray) -> np.ndarray:
+    """Without NumPy's warnings: whoever asks looks at the result, and a gradient of 1e30 is no error."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        return np.dot(x, x)
+
+
+register("square_sum", "numpy", square_sum)
 register("adam_update", "numpy", adam_update)
 register("sgd_update", "numpy", sgd_update)
