@@ -9,5 +9,6 @@ from portable_nn.autodiff.gradcheck import gradcheck
 from portable_nn.autodiff.tensor import Tensor
 from portable_nn.autodiff.transforms import elementwise_grad, grad, value_and_grad
 
-__all__ = ["Tensor", "checkpoint", "custom_gradient", "elementwise_grad", "grad", "gradcheck", "is_recording", "no_grad",
+__all__ = ["Tensor", "checkpoint", "custom_gradient", "elementwise_grad", "grad", "gradcheck", "is_recording",
+           "no_grad",
            "value_and_grad"]

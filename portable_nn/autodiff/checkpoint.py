@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from portable_nn.autodiff.engine import Node, Output, enable_grad, is_recording, next_sequence, no_grad, run_backward
@@ -25,8 +25,8 @@ def checkpoint(f: Callable[..., Any], *args: Any) -> Any:
         Must give the same result when run again. Random draws of modules are repeated, not drawn anew, and buffers
         are written by the first run alone.
     *args : arrays, or trees of them
-        Tensors among them, Tensors that f closes over and the parameters of modules get their gradients. With raw arrays
-        outside a recorded call nothing is recorded, and f is just called.
+        Tensors among them, Tensors that f closes over and the parameters of modules get their gradients. With raw
+        arrays outside a recorded call nothing is recorded, and f is just called.
 
     Returns
     -------
@@ -54,10 +54,8 @@ def checkpoint(f: Callable[..., Any], *args: Any) -> Any:
     if not wanted:
         return result
     node = CheckpointNode(f, args, replica, roots, tuple([x.shape for x in wanted]))
-    if len(wanted) == 1:
-        nodes = iter([node])
-    else:
-        nodes = iter([Output(node, i, len(wanted)) for i in range(len(wanted))])
+    count = len(wanted)
+    nodes: Iterator[Any] = iter([node] if count == 1 else [Output(node, i, count) for i in range(count)])
     return map_leaves(lambda x: type(x)(x._data, next(nodes)) if _is_recordable(x) else x, result)
 
 
@@ -66,7 +64,8 @@ class CheckpointNode:
 
     __slots__ = ("args", "edges", "function", "replica", "roots", "sequence", "shapes")
 
-    def __init__(self, function: Callable[..., Any], args: tuple, replica: Any, roots: RootCalls, shapes: tuple) -> None:
+    def __init__(self, function: Callable[..., Any], args: tuple, replica: Any, roots: RootCalls,
+                 shapes: tuple) -> None:
         self.sequence = next_sequence()
         self.function, self.args, self.replica, self.roots, self.shapes = function, args, replica, roots, shapes
         self.edges: Any = ()
@@ -80,14 +79,15 @@ class CheckpointNode:
         outputs = [x for x in leaves(result) if _is_recordable(x)]
         if tuple([x.shape for x in outputs]) != self.shapes:
             raise GradientError(f"outputs of shapes {self.shapes} from the second run of a checkpointed function",
-                                f"{[x.shape for x in outputs]}", "checkpoint functions that depend on their arguments alone")
+                                f"{[x.shape for x in outputs]}", "checkpoint functions that do the same every time")
         gradients = g if isinstance(g, list) else [g]
         pairs = [(x, gradient) for x, gradient in zip(outputs, gradients, strict=True)
                  if gradient is not None and x._node is not None]
         if not pairs:
             return []
         root = Node(tuple([(x._node, _PICK, (i,), None) for i, (x, _) in enumerate(pairs)]))
-        found = run_backward(root, [gradient for _, gradient in pairs], xp, stop_before=start, create_graph=create_graph)
+        found = run_backward(root, [gradient for _, gradient in pairs], xp, stop_before=start,
+                             create_graph=create_graph)
         return list(found.items())
 
     def pull_recorded(self, namespace: Any, g: Any) -> list[tuple[Any, Any]]:

@@ -18,10 +18,10 @@ def custom_gradient(f: Callable[..., Any]) -> Callable[..., Any]:
     Parameters
     ----------
     f : callable
-        `f(*arrays, **options) -> (out, backward)`. It gets raw arrays, also where it is called with Tensors, and may use
-        any function of their library. `out` is an array or a tuple of arrays, and `backward(g)` the gradients of the
-        arrays: a tuple with one entry per array, None for those without (for a single array the entry itself will do).
-        g has the shape of `out`; for several outputs it is a tuple, with zeros for those that were not used.
+        `f(*arrays, **options) -> (out, backward)`. It gets raw arrays, also where it is called with Tensors, and may
+        use any function of their library. `out` is an array or a tuple of arrays, and `backward(g)` the gradients of
+        the arrays: a tuple with one entry per array, None for those without (for a single array the entry itself will
+        do). g has the shape of `out`; for several outputs it is a tuple, with zeros for those that were not used.
 
     Returns
     -------

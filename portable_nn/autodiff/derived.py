@@ -1,4 +1,4 @@
-"""Functions of a Tensor namespace that take several arrays, an index or a dtype, or that are made of other functions."""
+"""Functions of a Tensor namespace that take several arrays, an index or a dtype, or are made of other functions."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ _INDEX_BACK = Rule("", lambda xp, g, axis, index: g[(*(slice(None),) * axis, ind
 
 def add_derived(namespace: Any) -> None:
     """Put joining, indexing, casting and sorting functions into `namespace`."""
-    raw, T, lift, unwrap, record = namespace.raw, namespace.Tensor, namespace.lift, namespace.unwrap, namespace.record_operation
+    raw, T, lift, unwrap = namespace.raw, namespace.Tensor, namespace.lift, namespace.unwrap
+    record = namespace.record_operation
 
     def concat(arrays, /, *, axis=0):
         arrays = [lift(x) for x in arrays]
@@ -74,7 +75,8 @@ def add_derived(namespace: Any) -> None:
         if x._node is None or not is_recording() or raw.isdtype(dtype, ("bool", "integral")):
             return T(raw.astype(x._data, dtype, copy=copy, **options))
         if raw.isdtype(dtype, "complex floating"):
-            raise GradientError("a real dtype for a recorded Tensor", f"{dtype}", "detach it first; gradients here are real")
+            raise GradientError("a real dtype for a recorded Tensor", f"{dtype}",
+                                "detach it first; gradients here are real")
         return record("astype", lambda x, *, target: raw.astype(x, target, copy=copy, **options), ("x",), (x,),
                       {"target": dtype})
 

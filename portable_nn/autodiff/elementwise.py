@@ -110,7 +110,8 @@ def make_binary(namespace: Any, name: str) -> Any:
 
 
 def _scope(namespace: Any, name: str) -> dict[str, Any]:
-    return {"T": namespace.Tensor, "raw": getattr(namespace.raw, name), "unwrap": namespace.unwrap, "create": object.__new__,
+    return {"T": namespace.Tensor, "raw": getattr(namespace.raw, name), "unwrap": namespace.unwrap,
+            "create": object.__new__,
             "Node": Node, "is_recording": is_recording, "next_sequence": next_sequence, "scalars": _REAL_SCALARS}
 
 

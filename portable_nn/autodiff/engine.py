@@ -170,8 +170,7 @@ def run_backward(root: Any, g: Any, xp: Any, *, wanted: Iterable[Any] = (), stop
         elif kind is Output:
             _deposit(node, g, pending, heap)
         elif node.edges is None:
-            raise GradientError("a graph that is still there", "a second backward pass over a graph already freed",
-                                "add the losses and call backward once, or run the forward pass again")
+            _refuse_freed()
         elif create_graph:
             pulled = node.pull_recorded(xp, g)
         else:
@@ -181,26 +180,35 @@ def run_backward(root: Any, g: Any, xp: Any, *, wanted: Iterable[Any] = (), stop
         for parent, gradient in pulled:
             place = results if type(parent) is Leaf else pending
             known = place.get(parent)
-            if known is not None:
-                place[parent] = known + gradient if gradient is not None else known
-            elif gradient is not None:
-                place[parent] = gradient
-                if place is results:
-                    continue
-                if following is None:
-                    following = parent
-                else:
-                    push(heap, (-parent.sequence, parent))
+            if gradient is None:
+                continue
+            place[parent] = gradient if known is None else known + gradient
+            if known is not None or place is results:
+                continue
+            if following is None:
+                following = parent
+            else:
+                push(heap, (-parent.sequence, parent))
         if following is not None:
             node = pushpop(heap, (-following.sequence, following))[1]
         else:
             node = pop(heap)[1] if heap else None
+    return _checked(results, xp)
+
+
+def _checked(results: dict[Any, Any], xp: Any) -> dict[Any, Any]:
+    """The results, once leaves are known to be current, and with gradients that met a wider dtype cast back."""
     for node, g in results.items():
         if type(node) is Leaf:
             node.check()
-            if g.dtype != node.dtype:  # it met a wider dtype on its way
+            if g.dtype != node.dtype:
                 results[node] = xp.astype(g, node.dtype)
     return results
+
+
+def _refuse_freed() -> None:
+    raise GradientError("a graph that is still there", "a second backward pass over a graph already freed",
+                        "add the losses and call backward once, or run the forward pass again")
 
 
 class Output:

@@ -69,7 +69,7 @@ class Frame:
         return Stream(self.seed, path, step=self.step, call=call)
 
     def replica(self) -> Frame:
-        """A frame that stands where this one stands now, to run a part of the call again; its buffer writes are dropped."""
+        """A frame that stands where this one does, to run a part of the call again; its buffer writes are dropped."""
         copy = Frame(recording=self.recording, paths=self.paths, seed=self.seed, step=self.step)
         copy.calls, copy.buffers, copy.views = dict(self.calls), dict(self.buffers), self.views
         return copy

@@ -78,7 +78,8 @@ class _Check:
     def __init__(self, f: Callable[..., Any], arguments: tuple, seed: int) -> None:
         self.f, self.arguments, self.seed = f, arguments, seed
         self.names, self.values, self.handles = [], [], []
-        named = [*_named_leaves(arguments), *(("parameter " + name, p) for name, p in getattr(f, "named_parameters", list)())]
+        named = [*_named_leaves(arguments), *(("parameter " + name, p) for name, p in getattr(f, "named_parameters",
+                                                                                              list)())]
         for name, x in named:
             if hasattr(x, "slot") and not x.trainable:
                 continue
@@ -87,7 +88,8 @@ class _Check:
                 self.values.append(x.data if hasattr(x, "slot") or isinstance(x, Tensor) else x)
                 self.handles.append(x if hasattr(x, "slot") else None)
         if not self.values:
-            raise DTypeError("float64 inputs or parameters", "none", "cast them, for example with xp.astype(x, xp.float64)")
+            raise DTypeError("float64 inputs or parameters", "none",
+                             "cast them, for example with xp.astype(x, xp.float64)")
         self.xp = array_namespace(*self.values)
         self.cotangents = [self.draw(f"cotangent {i}", x) for i, x in enumerate(self.outputs(self.values))]
         if not self.cotangents:
@@ -134,7 +136,8 @@ class _Check:
         with self.parameters_at(values):
             return [x._data for x in self.call(values, record=False)[0]]
 
-    def gradients(self, values: list[Any], cotangents: list[Any], *, create_graph: bool = False) -> tuple[list[Any], list[Any]]:
+    def gradients(self, values: list[Any], cotangents: list[Any], *, create_graph: bool = False) -> tuple[list[Any],
+                                                                                                          list[Any]]:
         """Jᵀ v for each value, and the sources; Tensors with `create_graph`."""
         with self.parameters_at(values):
             results, sources = self.call(values, record=True)
@@ -169,7 +172,8 @@ class _Check:
         plain = _dot(self.xp, self.cotangents, self.outputs(self.values))
         recorded = _dot(self.xp, self.cotangents, [x._data for x in self.call(self.values, record=True)[0]])
         if not math.isclose(plain, recorded, rel_tol=rtol, abs_tol=rtol):
-            raise GradientError("the same results with and without recording", f"<v, f> = {recorded:.10g} and {plain:.10g}",
+            raise GradientError("the same results with and without recording",
+                                f"<v, f> = {recorded:.10g} and {plain:.10g}",
                                 "check that f is deterministic, and that its forward equals its definition")
 
     def compare(self, k: int, eps: float, rtol: float, atol: float) -> None:
@@ -183,8 +187,8 @@ class _Check:
                 scale = max(abs(analytic), abs(numeric), math.sqrt(_dot(self.xp, [parts], [parts])))
                 if not abs(analytic - numeric) <= atol + rtol * scale:
                     kind = "gradient" if k == 1 else "second-order gradient"
-                    raise GradientError(f"a {kind} for {name} that agrees with differences, {numeric:.10g} along a direction",
-                                        f"{analytic:.10g} from the backward pass (off by {abs(analytic - numeric):.3g}, "
+                    raise GradientError(f"a {kind} for {name} that agrees with the differences' {numeric:.10g}",
+                                        f"{analytic:.10g} along the same direction (off by {abs(analytic - numeric):.3g}, "
                                         f"relative {abs(analytic - numeric) / (scale or 1):.3g})",
                                         "correct the gradient rule; at a kink of the function choose another point")
 
@@ -198,7 +202,7 @@ class _Check:
 
 
 def _pull(xp: Any, pairs: list, sources: list[Any], values: list[Any], *, create_graph: bool = False) -> list[Any]:
-    """The gradients of Σ <v, node> over (node, v) pairs for each source, a leaf or a parameter's slot; zeros if unreached."""
+    """The gradients of Σ <v, node> for each source, a leaf or a parameter's slot; zeros if unreached."""
     found: dict[Any, Any] = {}
     if pairs:
         root = Node(tuple([(node, _PICK, (i,), None) for i, (node, _) in enumerate(pairs)]))

@@ -17,7 +17,7 @@ _COMPARISONS = {
 
 
 def make_tensor_type(namespace: Any) -> type[Tensor]:
-    """The Tensor type of one library. Its constructor takes (data, node) and checks nothing: it runs once per operation."""
+    """The Tensor type of one library. Its constructor takes (data, node) and checks nothing: operations call it."""
     create = object.__new__
 
     def __new__(cls, data, node=None):
@@ -26,7 +26,8 @@ def make_tensor_type(namespace: Any) -> type[Tensor]:
         self._node = node
         return self
 
-    return type("Tensor", (Tensor,), {"__slots__": (), "__new__": __new__, "_namespace": namespace, "__module__": __name__})
+    return type("Tensor", (Tensor,), {"__slots__": (), "__new__": __new__, "_namespace": namespace,
+                                      "__module__": __name__})
 
 
 def bind_operators(kind: type[Tensor], namespace: Any) -> None:

@@ -1,4 +1,4 @@
-"""Primitives of our own: functions that the standard lacks and that gradient rules need, on arrays and on Tensors alike."""
+"""Primitives of our own: functions that the standard lacks and gradient rules need, on arrays and on Tensors alike."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def _place(xp: Any, x: Any, *, key: Any, shape: tuple[int, ...]) -> Any:
 
 
 def write(xp: Any, whole: Any, key: Any, x: Any) -> None:
-    """`whole[key] = x` for x of the shape of `whole[key]`, where None, which the standard does not assign to, may occur."""
+    """`whole[key] = x` for x of the shape of `whole[key]`; None may occur, which the standard does not assign to."""
     if isinstance(key, tuple) and any(part is None for part in key):
         key = tuple([part for part in key if part is not None])
         x = xp.reshape(x, whole[key].shape)
@@ -75,7 +75,8 @@ def _place_along_axis(xp: Any, x: Any, *, indices: Any, axis: int, shape: tuple[
 def to_native_device(x: Any, device: Any, stream: Any = None) -> Any:
     """x on another device of its own library."""
     options = {} if stream is None else {"stream": stream}
-    return x.to_device(device, **options) if hasattr(x, "to_device") else array_api_compat.to_device(x, device, **options)
+    return x.to_device(device, **options) if hasattr(x, "to_device") else array_api_compat.to_device(x, device,
+                                                                                                     **options)
 
 
 scatter_rows = Primitive("scatter_rows", _scatter_rows)

@@ -1,4 +1,4 @@
-"""Functions with an exact signature, generated from its text: generic `*args, **kwargs` wrappers cost 2 µs more a call."""
+"""Functions with an exact signature, generated from its text: generic `*args, **kwargs` wrappers cost 2 µs more."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from portable_nn.autodiff import standard
 def generate(text: str, function: Any, record: Any) -> Any:
     """A function with the signature `text` that calls `record(name, call, array names, arrays, options)`.
 
-    `call(*arrays, **options)` is `function`, with each argument passed by position or by name as the signature wants it.
+    `call(*arrays, **options)` is `function`, with each argument passed by position or by name as the signature wants
+    it.
     """
     name, inner = split(text)
     parts = [part.strip() for part in inner.split(",")]
@@ -19,7 +20,8 @@ def generate(text: str, function: Any, record: Any) -> Any:
     arrays = [n for n in names if n in standard.ARRAY_ARGUMENTS]
     options = [n for n in names if n not in standard.ARRAY_ARGUMENTS]
     keyword_only = set(names[[p for p in parts if p != "/"].index("*"):]) if "*" in parts else set()
-    passed = ", ".join(n if n in positional_only or (n in arrays and n not in keyword_only) else f"{n}={n}" for n in names)
+    by_position = positional_only | (set(arrays) - keyword_only)
+    passed = ", ".join(n if n in by_position else f"{n}={n}" for n in names)
     source = (f"def call({', '.join(arrays + options)}):\n    return function({passed})\n"
               f"def {name}({inner}):\n"
               f"    return record({name!r}, call, {tuple(arrays)!r}, ({''.join(f'{n}, ' for n in arrays)}), "

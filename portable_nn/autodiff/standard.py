@@ -5,8 +5,9 @@ Arguments named here as arrays (`x`, `x1`, `x2`, `indices`, `condition`, …) ta
 
 from __future__ import annotations
 
-UNARY = """abs acos acosh asin asinh atan atanh bitwise_invert ceil conj cos cosh exp expm1 floor imag isfinite isinf isnan
-log log1p log2 log10 logical_not negative positive real reciprocal round sign signbit sin sinh sqrt square tan tanh
+UNARY = """abs acos acosh asin asinh atan atanh bitwise_invert ceil conj cos cosh exp expm1 floor imag isfinite isinf
+isnan log log1p log2 log10 logical_not negative positive real reciprocal round sign signbit sin sinh sqrt square tan
+tanh
 trunc""".split()
 
 BINARY = """add atan2 bitwise_and bitwise_left_shift bitwise_or bitwise_right_shift bitwise_xor copysign divide equal
@@ -27,7 +28,7 @@ matrix_transpose(x, /)
 tensordot(x1, x2, /, *, axes=2)
 vecdot(x1, x2, /, *, axis=-1)
 broadcast_to(x, /, shape)
-expand_dims(x, /, *, axis=0)
+expand_dims(x, /, axis=0)
 flip(x, /, *, axis=None)
 moveaxis(x, source, destination, /)
 permute_dims(x, /, axes)

@@ -104,7 +104,8 @@ class Tensor:
     @property
     def T(self) -> Tensor:
         if self.ndim != 2:
-            raise ShapeError("a matrix, of 2 axes", f"{self.ndim} axes", "use .mT for stacks of matrices or permute_dims")
+            raise ShapeError("a matrix, of 2 axes", f"{self.ndim} axes",
+                             "use .mT for stacks of matrices or permute_dims")
         return self._namespace.matrix_transpose(self)
 
     @property
@@ -134,7 +135,8 @@ class Tensor:
         namespace = self._namespace
         gradient = _starting_gradient(self, gradient)
         xp = namespace if create_graph else namespace.raw
-        found = run_backward(self._node, namespace.lift(gradient) if create_graph else gradient, xp, create_graph=create_graph)
+        found = run_backward(self._node, namespace.lift(gradient) if create_graph else gradient, xp,
+                             create_graph=create_graph)
         for leaf, g in found.items():
             slot = leaf.slot
             slot.gradient = g if slot.gradient is None else slot.gradient + g
@@ -198,7 +200,8 @@ class Tensor:
 
     def _scalar(self, kind: str) -> Any:
         if self.ndim:
-            raise DTypeError(f"a Tensor of no axes for {kind}()", f"shape {self.shape}", "use .item() or reduce it first")
+            raise DTypeError(f"a Tensor of no axes for {kind}()", f"shape {self.shape}",
+                             "use .item() or reduce it first")
         return self._data
 
     def __len__(self) -> int:
@@ -221,7 +224,8 @@ class Tensor:
         raise DTypeError("an Array API function for a Tensor", f"numpy.{getattr(function, '__name__', function)}",
                          "use the function of the same name in portable_nn.array_namespace(tensor), or tensor.numpy()")
 
-    def __dlpack__(self, *, stream: Any = None, max_version: Any = None, dl_device: Any = None, copy: Any = None) -> Any:
+    def __dlpack__(self, *, stream: Any = None, max_version: Any = None, dl_device: Any = None,
+                   copy: Any = None) -> Any:
         self._refuse_export()
         options = {"stream": stream, "max_version": max_version, "dl_device": dl_device, "copy": copy}
         return self.data.__dlpack__(**{name: value for name, value in options.items() if value is not None})
@@ -235,12 +239,13 @@ class Tensor:
                                 "use tensor.detach() or tensor.numpy()")
 
     def __repr__(self) -> str:
-        body = repr(self.data)
-        return f"Tensor({body}{', requires_grad=True' if self._node is not None else ''}, device={device_name(self._data)!r})"
+        recorded = ", requires_grad=True" if self._node is not None else ""
+        return f"Tensor({self.data!r}{recorded}, device={device_name(self._data)!r})"
 
     def __reduce__(self) -> Any:
         if self._node is not None and type(self._node) is not Leaf:
-            raise GradientError("a leaf or a constant to copy or pickle", "a Tensor computed from others", "detach it first")
+            raise GradientError("a leaf or a constant to copy or pickle", "a Tensor computed from others",
+                                "detach it first")
         return Tensor, (self.data, self._node is not None)
 
     __hash__ = None  # type: ignore[assignment]  # == compares elements, as for every array

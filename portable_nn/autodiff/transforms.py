@@ -46,7 +46,8 @@ class _Input:
         return Tensor(g) if self.was_tensor and not isinstance(g, Tensor) else g
 
 
-def value_and_grad(f: Callable[..., Any], argnums: int | tuple[int, ...] = 0, *, has_aux: bool = False) -> Callable[..., Any]:
+def value_and_grad(f: Callable[..., Any], argnums: int | tuple[int, ...] = 0, *, has_aux: bool = False) -> Callable[...,
+                                                                                                                    Any]:
     """A function that returns f's value and its gradient.
 
     Parameters
@@ -61,7 +62,8 @@ def value_and_grad(f: Callable[..., Any], argnums: int | tuple[int, ...] = 0, *,
     -------
     callable
         (value, gradient), the gradient a tree like the argument, or a tuple of such for several `argnums`. Parameters
-        in the tree stand for the values the model uses; one that the value does not depend on gets None, an array zeros.
+        in the tree stand for the values the model uses; one that the value does not depend on gets None, an array
+        zeros.
 
     Raises
     ------
@@ -137,7 +139,8 @@ def elementwise_grad(f: Callable[[Any], Any]) -> Callable[[Any], Any]:
     def total(x: Any) -> Any:
         out = f(x)
         if isinstance(out, Tensor) and out.shape != x.shape:
-            raise ShapeError(f"an elementwise function, with a result of shape {x.shape}", f"shape {out.shape}", "use grad")
+            raise ShapeError(f"an elementwise function, with a result of shape {x.shape}", f"shape {out.shape}",
+                             "use grad")
         return out._namespace.sum(out) if isinstance(out, Tensor) else out
 
     return grad(total)

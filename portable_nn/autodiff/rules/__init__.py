@@ -32,7 +32,7 @@ RULES: dict[str, dict[str, Rule]] = {}
 #: function name -> how it is made of other functions when it is recorded: `function(namespace, *arrays, **options)`.
 COMPOSED: dict[str, Callable[..., Any]] = {}
 
-#: Functions whose results are booleans, integers or facts about dtypes: they have no gradient, so their results are constants.
+#: Functions whose results are booleans, integers or facts about dtypes: they have no gradient and give constants.
 DISCRETE = frozenset({
     "equal", "not_equal", "less", "less_equal", "greater", "greater_equal", "isfinite", "isinf", "isnan", "signbit",
     "logical_and", "logical_or", "logical_xor", "logical_not", "argmax", "argmin", "argsort", "searchsorted", "nonzero",

@@ -1,4 +1,4 @@
-"""Functions that are recorded as other functions of the standard, and so need no rules. Nothing recorded, the library's run."""
+"""Functions that are recorded as other functions of the standard, and so need no rules of their own."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from portable_nn.backend.errors import ArgumentError, GradientError, ShapeError
 
 @define_composition
 def diagonal(xp, x, *, offset=0):
-    """Every (n + 1)-th element of the flattened matrices: basic slicing, so the gradient is written back the same way."""
+    """Every (n + 1)-th element of the flattened matrices: a slice, so the gradient is written back the same way."""
     rows, columns = x.shape[-2:]
     count = max(min(rows + min(offset, 0), columns - max(offset, 0)), 0)
     start = offset if offset >= 0 else -offset * columns
@@ -33,7 +33,8 @@ def outer(xp, x1, x2):
 @define_composition
 def cross(xp, x1, x2, *, axis=-1):
     if x1.shape[axis] != 3 or x2.shape[axis] != 3:
-        raise ShapeError(f"vectors of 3 elements along axis {axis}", f"shapes {x1.shape} and {x2.shape}", "choose another axis")
+        raise ShapeError(f"vectors of 3 elements along axis {axis}", f"shapes {x1.shape} and {x2.shape}",
+                         "choose another axis")
     a, b = (xp.unstack(x, axis=axis) for x in (x1, x2))
     parts = [a[i - 2] * b[i - 1] - a[i - 1] * b[i - 2] for i in range(3)]
     return xp.stack(parts, axis=axis)

@@ -1,4 +1,4 @@
-"""Gradients of functions that select elements: what was not selected gets zero, what was selected twice gets the sum."""
+"""Gradients of functions that select elements: what was not selected gets zero, what was, the sum over its uses."""
 
 from __future__ import annotations
 

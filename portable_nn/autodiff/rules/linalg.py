@@ -19,10 +19,8 @@ def _matmul(xp, g, x1, x2, side):
     if x2.ndim == 1:
         g = xp.expand_dims(g, axis=-1)
     left, right = _as_matrix(xp, x1, 1), _as_matrix(xp, x2, 2)
-    if side == 1:
-        product = xp.matmul(g, xp.matrix_transpose(right))
-    else:
-        product = xp.matmul(xp.matrix_transpose(left), g)
+    factors = (g, xp.matrix_transpose(right)) if side == 1 else (xp.matrix_transpose(left), g)
+    product = xp.matmul(*factors)
     if len(shape) == 1:  # the batch, then the axis of length one that made the vector a matrix
         product = xp.reshape(product, (*product.shape[:-2], shape[0]))
     return product if product.shape == shape else unbroadcast(xp, product, shape)
@@ -60,7 +58,8 @@ def _tensordot_second(xp, g, x1, x2, axes):
     return xp.permute_dims(product, tuple(made.index(a) for a in range(x2.ndim)))
 
 
-define_rule("matmul", x1=lambda xp, g, x1, x2: _matmul(xp, g, x1, x2, 1), x2=lambda xp, g, x1, x2: _matmul(xp, g, x1, x2, 2))
+define_rule("matmul", x1=lambda xp, g, x1, x2: _matmul(xp, g, x1, x2, 1), x2=lambda xp, g, x1, x2: _matmul(xp, g, x1,
+                                                                                                           x2, 2))
 define_rule("vecdot", x1=lambda xp, g, x2, shape, axis: _vecdot(xp, g, x2, shape, axis),
             x2=lambda xp, g, x1, shape, axis: _vecdot(xp, g, x1, shape, axis))
 define_rule("tensordot", x1=_tensordot_first, x2=_tensordot_second)

@@ -57,7 +57,8 @@ def _extremum(xp, g, x, out, axis, keepdims):
 
 def _prod(xp, g, x, axis, keepdims):
     """The product of the others, by products from both ends, so that zeros are no special case."""
-    axes = tuple(range(x.ndim)) if axis is None else tuple(a % x.ndim for a in ((axis,) if isinstance(axis, int) else axis))
+    axes = tuple(range(x.ndim)) if axis is None else tuple(a % x.ndim for a in ((axis,) if isinstance(axis,
+                                                                                                      int) else axis))
     kept = tuple(a for a in range(x.ndim) if a not in axes)
     order = kept + axes
     flat = xp.reshape(xp.permute_dims(x, order), (*(x.shape[a] for a in kept), -1 if x.size else 0))
