@@ -131,7 +131,7 @@ class HalfMSELoss(Module):
 
 def _mean(losses: Any, weight: Any) -> Any:
     """The mean of per-element losses, weighted along the leading axes."""
-    shape = losses.shape
+    shape = tuple(losses.shape)
     if 0 in shape or not shape:
         raise DataError("at least one row to average a loss over", f"losses of shape {shape}",
                         "leave empty batches out, and give a single example an axis of length 1")
@@ -139,8 +139,8 @@ def _mean(losses: Any, weight: Any) -> Any:
     if weight is None:
         return xp.mean(losses)
     axes = len(weight.shape)
-    if axes == 0 or weight.shape != shape[:axes]:
-        raise ShapeError(f"sample_weight of shape {shape[:1]}, one for each row", f"{weight.shape}", "reshape it")
+    if axes == 0 or tuple(weight.shape) != shape[:axes]:
+        raise ShapeError(f"sample_weight of shape {shape[:1]}, one for each row", f"{tuple(weight.shape)}", "reshape it")
     if not xp.isdtype(weight.dtype, ("integral", "real floating", "bool")):
         raise DTypeError("real sample weights", f"{weight.dtype}", "cast them to a floating dtype")
     if len(shape) > axes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -167,7 +168,7 @@ def _line(cells: tuple[str, ...], widths: list[int]) -> str:
 
 
 def _bytes(x: Any) -> int:
-    return int(x.size) * item_bytes(dtype_name(x.dtype))
+    return math.prod(x.shape) * item_bytes(dtype_name(x.dtype))
 
 
 def _readable(count: int) -> str:
