@@ -31,7 +31,7 @@ class Case:
 
 
 def _elementwise(operation: str, **options: Any) -> list[Case]:
-    shapes = {"odd": (3, 5, 7), "one": (1,), "empty": (0, 4), "blocks": (3, 7001)}
+    shapes = {"odd": (3, 5, 7), "one": (1,), "empty": (0, 4), "blocks": (5, 7001)}
     return [Case(operation, f"{name}{''.join(f' {key}={value}' for key, value in options.items() if key != 'stream')}",
                  lambda rng, shape=shape: (3 * rng.standard_normal(shape),), options) for name, shape in shapes.items()]
 
@@ -73,7 +73,7 @@ def _cross_entropy() -> list[Case]:
 
 
 def _pairs(operation: str, target: Callable[..., Any]) -> list[Case]:
-    shapes = {"odd": (3, 5), "one": (1,), "empty": (0, 2), "blocks": (3, 7001)}
+    shapes = {"odd": (3, 5), "one": (1,), "empty": (0, 2), "blocks": (5, 7001)}
     return [Case(operation, name, lambda rng, shape=shape: (3 * rng.standard_normal(shape), target(rng, shape)))
             for name, shape in shapes.items()]
 

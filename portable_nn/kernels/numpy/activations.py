@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 
 from portable_nn.backend.special import erf, erf_block
-from portable_nn.kernels.numpy.blocks import BLOCK, CONSTANTS, into, is_floating, sweep
+from portable_nn.kernels.numpy.blocks import CONSTANTS, into, is_floating, sweep
 from portable_nn.kernels.registry import register
 
+#: What erf_block takes at most.
+_ERF_BLOCK = 8192
 _CUBIC = 0.044715
 _ROOT = math.sqrt(2 / math.pi)
 
@@ -100,7 +102,7 @@ def slope_block(slope: np.ndarray, phi: np.ndarray, x: np.ndarray, approximate: 
 def gelu_into(out: np.ndarray, slope: np.ndarray | None, x: np.ndarray, approximate: str) -> None:
     """gelu and its slope, both flat and contiguous; `slope` may be x itself, which is then overwritten."""
     phi_of = phi_tanh_block if approximate == "tanh" else phi_block
-    work = np.empty((4, min(BLOCK, x.size)), dtype=x.dtype)
+    work = np.empty((4, min(_ERF_BLOCK, x.size)), dtype=x.dtype)
 
     def block(out: np.ndarray, x: np.ndarray, slope: np.ndarray | None = None) -> None:
         phi, scratch, t = work[0, :x.size], work[1:3, :x.size], work[3, :x.size]
@@ -110,7 +112,7 @@ def gelu_into(out: np.ndarray, slope: np.ndarray | None, x: np.ndarray, approxim
             slope_block(t, phi, x, approximate)
             np.copyto(slope, t)
 
-    into(block, *([out, x] if slope is None else [out, x, slope]))
+    into(block, *([out, x] if slope is None else [out, x, slope]), size=_ERF_BLOCK)
 
 
 def gelu(x: np.ndarray, *, approximate: str) -> tuple[np.ndarray, Any]:

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-#: Elements worked on at a time: a few arrays of it fit in a core's L1 and L2 caches.
-BLOCK = 8192
+#: Elements worked on at a time: a few arrays of it fit in a core's L2 cache, and NumPy's calls cost little beside them.
+BLOCK = 32_768
 _ones: dict[str, np.ndarray] = {}
 
 
@@ -42,7 +42,7 @@ def ones(count: int, dtype: np.dtype) -> np.ndarray:
 
 def row_blocks(rows: int, width: int) -> Iterator[slice]:
     """Slices of rows, each of about BLOCK elements, as few as will do."""
-    size = max(1, 4 * BLOCK // max(width, 1))
+    size = max(1, BLOCK // max(width, 1))
     return (slice(start, start + size) for start in range(0, rows, size))
 
 
@@ -59,10 +59,11 @@ def sweep(function: Callable[..., None], *inputs: np.ndarray) -> np.ndarray:
     return out
 
 
-def into(function: Callable[..., None], *flat: np.ndarray) -> None:
+def into(function: Callable[..., None], *flat: np.ndarray, size: int | None = None) -> None:
     """Run `function` over blocks of contiguous vectors of one length."""
-    for start in range(0, flat[0].size, BLOCK):
-        function(*[x[start:start + BLOCK] for x in flat])
+    size = size or BLOCK
+    for start in range(0, flat[0].size, size):
+        function(*[x[start:start + size] for x in flat])
 
 
 def as_rows(x: np.ndarray) -> np.ndarray:

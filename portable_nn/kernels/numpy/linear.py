@@ -30,8 +30,8 @@ def _product(x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None, activat
     """The rows of x, and f(x Wᵀ + b) row by row; before gelu, which needs a second array."""
     rows = x if x.ndim == 2 else x.reshape(-1, x.shape[-1])
     out = np.dot(rows, weight.T)
-    activate = _IN_PLACE.get(activation)
-    if out.size <= 8 * BLOCK:
+    activate = _IN_PLACE.get(activation)  # type: ignore[arg-type]
+    if out.size <= 2 * BLOCK:
         _finish(out, bias, activate)
     elif bias is not None or activate is not None:
         for block in row_blocks(*out.shape):
