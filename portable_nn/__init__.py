@@ -46,7 +46,9 @@ if TYPE_CHECKING:
     from portable_nn.layers import functional_call as functional_call
     from portable_nn.layers import summary as summary
     from portable_nn.models import load as load
+    from portable_nn.models import load_weights as load_weights
     from portable_nn.models import save as save
+    from portable_nn.models import save_weights as save_weights
     from portable_nn.training import evaluate as evaluate
     from portable_nn.training import fit as fit
     from portable_nn.training import predict as predict
@@ -63,7 +65,7 @@ _HOMES = {name: home for home, names in {
                        "MissingDependencyError", "NonFiniteError", "PortableNNError", "ShapeError"),
     "backend.namespace": ("array_namespace",),
     "layers": ("functional_call", "summary"),
-    "models": ("load", "save"),
+    "models": ("load", "load_weights", "save", "save_weights"),
     "training": ("evaluate", "fit", "predict"),
 }.items() for name in names}
 
