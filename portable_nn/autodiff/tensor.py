@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from portable_nn.autodiff.engine import Leaf, Slot, is_recording, run_backward
@@ -95,7 +96,7 @@ class Tensor:
 
     @property
     def size(self) -> int:
-        return self._data.size
+        return math.prod(self._data.shape)  # PyTorch's `size` is a method
 
     @property
     def device(self) -> Any:

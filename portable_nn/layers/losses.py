@@ -140,7 +140,8 @@ def _mean(losses: Any, weight: Any) -> Any:
         return xp.mean(losses)
     axes = len(weight.shape)
     if axes == 0 or tuple(weight.shape) != shape[:axes]:
-        raise ShapeError(f"sample_weight of shape {shape[:1]}, one for each row", f"{tuple(weight.shape)}", "reshape it")
+        raise ShapeError(f"sample_weight of shape {shape[:1]}, one for each row", f"{tuple(weight.shape)}",
+                         "reshape it")
     if not xp.isdtype(weight.dtype, ("integral", "real floating", "bool")):
         raise DTypeError("real sample weights", f"{weight.dtype}", "cast them to a floating dtype")
     if len(shape) > axes:
