@@ -18,6 +18,7 @@ from portable_nn.data.rowwise import check_finite as check_finite
 from portable_nn.data.rowwise import row_count as row_count
 from portable_nn.data.rowwise import rows as rows
 from portable_nn.data.scaling import Scaler as Scaler
+from portable_nn.data.series_csv import load_series_csv as load_series_csv
 from portable_nn.data.splits import split_by_hash as split_by_hash
 from portable_nn.data.splits import split_in_time as split_in_time
 from portable_nn.data.tables import find_package_file as find_package_file

@@ -21,8 +21,11 @@ from portable_nn.layers import Module
 #: Name in the file -> module that has the class. A name that is not here is not loaded, whatever a file says.
 CLASSES = {
     "Climatology": "portable_nn.data",
+    "ForecastPipeline": "portable_nn.models.forecast_pipeline",
+    "Forecaster": "portable_nn.models.forecaster",
     "MLP": "portable_nn.models.mlp",
     "Scaler": "portable_nn.data",
+    "SeriesEncoder": "portable_nn.models.forecasting",
     "TextClassifier": "portable_nn.models.text_classifier",
     "TextPipeline": "portable_nn.models.text_pipeline",
     "TextVectorizer": "portable_nn.data",

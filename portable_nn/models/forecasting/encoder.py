@@ -25,12 +25,15 @@ class ForecastWindows(NamedTuple):
         The usual value of the rows to forecast, standardised; 0 without a climatology.
     origins : int64 array (n,)
         First row to forecast of each window.
+    timestamps : datetime64[s] array (n, horizon)
+        Of the rows to forecast.
     """
 
     inputs: ForecastInputs
     targets: np.ndarray
     usual: np.ndarray
     origins: np.ndarray
+    timestamps: np.ndarray
 
 
 class SeriesEncoder:
@@ -104,8 +107,11 @@ class SeriesEncoder:
                             known=np.concatenate([np.zeros((len(past), 0)), *known], axis=1).astype(np.float32))
         view = view.within(start, len(past) if stop is None else stop)
         calendar = data.calendar(series.timestamps[view.origins], self.calendar)                    # (n, S)
-        values = np.lib.stride_tricks.sliding_window_view(usual, self.horizon)[view.origins[0]:view.origins[-1] + 1]
-        return ForecastWindows(ForecastInputs(view.inputs, view.known, calendar), view.targets, values, view.origins)
+        ahead = slice(view.origins[0], view.origins[-1] + 1)
+        usual, times = (np.lib.stride_tricks.sliding_window_view(rows, self.horizon)[ahead]
+                        for rows in (usual, series.timestamps))
+        inputs = ForecastInputs(view.inputs, view.known, calendar)
+        return ForecastWindows(inputs, view.targets, usual, view.origins, times)
 
     def next_window(self, series: data.Series, holidays: Any = None) -> ForecastWindows:
         """The one window that starts after the end of the series; its targets are NaN.

@@ -19,7 +19,7 @@ class Condense(Module):
 
     In this order: the target's last `recent` rows; its older rows in means of `older`; each covariate's last `recent`
     rows in means of `coarse`, and the mean, maximum and minimum of its last whole days; what is known of the horizon in
-    means of `coarse`; the calendar of the start. Rows that do not fill a block, the oldest of the past and the last of
+    means of `ahead`; the calendar of the start. Rows that do not fill a block, the oldest of the past and the last of
     the horizon, are left out.
 
     Shape
@@ -31,46 +31,52 @@ class Condense(Module):
     sizes : ForecastSizes
     recent : int, optional
         By default the whole context.
-    older, coarse : int
+    older, coarse, ahead : int
         Rows of a mean.
     day : int
         Rows of a day; 0 for no daily figures.
+    centre : bool
+        Subtract the mean of the context from the target: what is seen is then the same at every level of the series.
     """
 
     def __init__(self, sizes: ForecastSizes, *, recent: int | None = None, older: int = 1, coarse: int = 1,
-                 day: int = 0) -> None:
+                 ahead: int = 1, day: int = 0, centre: bool = False) -> None:
         self.sizes = sizes
         self.recent = sizes.context if recent is None else positive("recent", recent)
         self.older, self.coarse = positive("older", older), positive("coarse", coarse)
-        if self.recent > sizes.context or coarse > min(self.recent, sizes.horizon):
-            raise ArgumentError(f"recent up to the context of {sizes.context} rows, coarse up to recent and horizon",
-                                f"recent={self.recent}, coarse={coarse}", "choose smaller ones")
+        self.ahead, self.centre = positive("ahead", ahead), bool(centre)
+        if self.recent > sizes.context or coarse > self.recent or ahead > sizes.horizon:
+            raise ArgumentError(f"coarse up to recent, recent up to {sizes.context}, ahead up to {sizes.horizon}",
+                                f"coarse={coarse}, recent={self.recent}, ahead={ahead}", "choose smaller ones")
         if type(day) is not int or day < 0:
             raise ArgumentError("day as a number of rows, or 0", repr(day), "pass for example day=48")
         self.day = day
         days = sizes.context // day if day else 0
         past = self.recent + (sizes.context - self.recent) // older
         beside = sizes.covariates * (self.recent // coarse + 3 * days)
-        self.out_features = past + beside + sizes.known * (sizes.horizon // coarse) + sizes.start
+        self.out_features = past + beside + sizes.known * (sizes.horizon // ahead) + sizes.start
 
     def forward(self, inputs: ForecastInputs) -> Any:
         xp = array_namespace(inputs.past)
         past, context = inputs.past, self.sizes.context
         target, covariates = past[:, :, :1], past[:, :, 1:]                                   # (B, T, 1), (B, T, C)
+        if self.centre:
+            target = target - xp.mean(target, axis=1, keepdims=True)
         found = [target[:, context - self.recent:, :], _means(xp, target[:, :context - self.recent, :], self.older),
                  _means(xp, covariates[:, context - self.recent:, :], self.coarse)]
         if self.day and self.sizes.covariates:
             days = _blocks(xp, covariates, self.day)                                          # (B, days, day, C)
             found += [xp.mean(days, axis=2), xp.max(days, axis=2), xp.min(days, axis=2)]
-        horizon = self.sizes.horizon // self.coarse * self.coarse
-        found += [_means(xp, inputs.known[:, :horizon, :], self.coarse), inputs.start]
+        horizon = self.sizes.horizon // self.ahead * self.ahead
+        found += [_means(xp, inputs.known[:, :horizon, :], self.ahead), inputs.start]
         # No columns, no features: reductions of empty arrays are not the standard's.
         flat = [xp.reshape(part, (part.shape[0], -1)) for part in found if 0 not in part.shape[1:]]
         return xp.concat(flat, axis=1)                                                        # (B, out_features)
 
     def config(self) -> dict[str, Any]:
         """The options, as JSON holds them."""
-        return {"recent": self.recent, "older": self.older, "coarse": self.coarse, "day": self.day}
+        return {"recent": self.recent, "older": self.older, "coarse": self.coarse, "ahead": self.ahead,
+                "day": self.day, "centre": self.centre}
 
 
 class LinearBody(Module):
