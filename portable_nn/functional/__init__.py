@@ -14,5 +14,7 @@ from portable_nn.functional.losses import binary_cross_entropy_with_logits as bi
 from portable_nn.functional.losses import cross_entropy as cross_entropy
 from portable_nn.functional.losses import squared_error as squared_error
 from portable_nn.functional.normalization import layer_norm as layer_norm
+from portable_nn.functional.recurrent import gru as gru
+from portable_nn.functional.recurrent import lstm as lstm
 from portable_nn.functional.softmax import log_softmax as log_softmax
 from portable_nn.functional.softmax import softmax as softmax

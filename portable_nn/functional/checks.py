@@ -78,11 +78,9 @@ def refuse_range(what: str, value: int, size: int) -> NoReturn:
 
 
 def as_index(xp: Any, x: Any) -> Any:
-    """Integers in a dtype that every library can index with, and compute positions in."""
-    if x.dtype == xp.int32 or x.dtype == getattr(xp, "int64", None):
-        return x
-    wide = x.dtype == getattr(xp, "uint64", None)
-    return xp.astype(x, xp.int64 if wide else xp.int32)
+    """Integers in the dtype that the library indexes with: not all take others, and positions are computed in it."""
+    index = xp.__array_namespace_info__().default_dtypes(device=x.device)["indexing"]
+    return x if x.dtype == index else xp.astype(x, index)
 
 
 def at_least_float32(xp: Any, x: Any) -> Any:

@@ -64,6 +64,7 @@ class Fused:
         self.recordable = backward is not None and "saved" not in self.asked
         kept = self.asked if self.recordable else self.arguments
         self.keeps = tuple(argument in kept for argument in self.arguments)
+        self.keeps_all = all(self.keeps)
         self.keeps_out = "out" in kept
         self._plans: dict[tuple, Plan] = {}
         registry.declare(name, "definition" if backward is None else "generic")
@@ -97,7 +98,7 @@ class Fused:
         node = _create(FusedNode)
         node.sequence, node.fused, node.edges, node.backward = next_sequence(), self, parents, backward
         node.values, node.options, node.out = values, options, out if self.keeps_out else None
-        node.kept = raw if all(self.keeps) else tuple([x if keep else None for x, keep in zip(raw, self.keeps)])
+        node.kept = raw if self.keeps_all else tuple([x if keep else None for x, keep in zip(raw, self.keeps)])
         if isinstance(out, tuple):
             return tuple([T(x, Output(node, i, len(out))) for i, x in enumerate(out)])
         result = _create(T)
@@ -116,7 +117,7 @@ class Fused:
 
     def _choose(self, plan: Plan, arrays: tuple, options: dict) -> registry.Kernel | None:
         """The last registered kernel that supports the call."""
-        if plan.kernels and registry.forced() is None:
+        if registry.forced() is None:
             for kernel in reversed(plan.kernels):
                 if kernel.supports(*arrays, **options):
                     return kernel

@@ -19,7 +19,8 @@ def _trailing(x, weight, bias):
 def _statistics(xp, x, axes, eps):
     x = at_least_float32(xp, x)
     mean = xp.mean(x, axis=axes, keepdims=True)
-    return mean, 1 / xp.sqrt(xp.var(x, axis=axes, keepdims=True) + eps)
+    centred = x - mean
+    return mean, 1 / xp.sqrt(xp.mean(centred * centred, axis=axes, keepdims=True) + eps)
 
 
 def _definition(x, weight, bias, /, *, eps):

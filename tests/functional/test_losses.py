@@ -17,10 +17,13 @@ from tests.helpers import Backend, to_numpy
 def test_cross_entropy(backend: Backend, dtype: str, rng: np.random.Generator) -> None:
     logits, target = backend.asarray(rng.standard_normal((2, 3, 4))), rng.integers(0, 4, (2, 3))
     weight = backend.asarray(rng.uniform(1, 2, 4))
+    try:
+        labels = backend.asarray(target.astype(dtype))
+    except KeyError:
+        pytest.skip(f"{backend} has no {dtype}")
     log_p = scipy.special.log_softmax(to_numpy(logits).astype(float), axis=-1)
     expected = -np.take_along_axis(log_p, target[..., None], axis=-1)[..., 0]
     rtol = 1e-12 if backend.has_float64 else 1e-5
-    labels = backend.asarray(target.astype(dtype))
     backend.assert_close(functional.cross_entropy(logits, labels), expected, rtol=rtol)
     weighted = functional.cross_entropy(logits, labels, weight)
     backend.assert_close(weighted, expected * to_numpy(weight).astype(float)[target], rtol=rtol)
