@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from portable_nn.autodiff.engine import Node, is_recording
-from portable_nn.autodiff.primitive import to_native_device, write
+from portable_nn.autodiff.primitive import index_dtype, to_native_device, write
 from portable_nn.autodiff.rules import Rule, refuse_dtype
 from portable_nn.backend.errors import GradientError, ShapeError
 
@@ -107,9 +107,10 @@ def add_derived(namespace: Any) -> None:
             data[key] = unwrap(value)
             return T(data)
         _real(x, "assignment to elements")
-        source = raw.full(x.shape, -1, dtype=raw.int64, device=x.device)  # which new value each element gets, if any
+        dtype = index_dtype(raw, x.device)
+        source = raw.full(x.shape, -1, dtype=dtype, device=x.device)  # which new value each element gets, if any
         shape = source[key].shape
-        write(raw, source, key, raw.reshape(raw.arange(math.prod(shape), dtype=raw.int64, device=x.device), shape))
+        write(raw, source, key, raw.reshape(raw.arange(math.prod(shape), dtype=dtype, device=x.device), shape))
         inside = source >= 0
         if type(value) in (bool, int, float):
             return where(inside, value, x)

@@ -187,10 +187,11 @@ class _Check:
                 scale = max(abs(analytic), abs(numeric), math.sqrt(_dot(self.xp, [parts], [parts])))
                 if not abs(analytic - numeric) <= atol + rtol * scale:
                     kind = "gradient" if k == 1 else "second-order gradient"
-                    raise GradientError(f"a {kind} for {name} that agrees with the differences' {numeric:.10g}",
-                                        f"{analytic:.10g} along the same direction (off by {abs(analytic - numeric):.3g}, "
-                                        f"relative {abs(analytic - numeric) / (scale or 1):.3g})",
-                                        "correct the gradient rule; at a kink of the function choose another point")
+                    off = abs(analytic - numeric)
+                    raise GradientError(
+                        f"a {kind} for {name} that agrees with the differences' {numeric:.10g}",
+                        f"{analytic:.10g} along the same direction (off by {off:.3g}, {off / (scale or 1):.3g} of it)",
+                        "correct the gradient rule; at a kink of the function choose another point")
 
     def difference(self, k: int, values: list[Any], i: int, u: Any, eps: float) -> float:
         """The derivative of `scalar` along u in value i, by Richardson's extrapolation of central differences."""

@@ -41,8 +41,13 @@ def _place(xp: Any, x: Any, *, key: Any, shape: tuple[int, ...]) -> Any:
         write(xp, whole, key, x)
         return whole
     size = math.prod(shape)
-    positions = xp.reshape(xp.arange(size, dtype=xp.int64, device=device), shape)[key]
+    positions = xp.reshape(xp.arange(size, dtype=index_dtype(xp, device), device=device), shape)[key]
     return xp.reshape(scatter_add(xp.reshape(positions, (-1,)), xp.reshape(x, (-1,)), size), shape)
+
+
+def index_dtype(xp: Any, device: Any) -> Any:
+    """The integer dtype of positions: int64, but some devices have none."""
+    return xp.__array_namespace_info__().default_dtypes(device=device)["indexing"]
 
 
 def write(xp: Any, whole: Any, key: Any, x: Any) -> None:

@@ -59,7 +59,9 @@ def test_trees_and_several_outputs() -> None:
     out["product"].sum().backward()
     np.testing.assert_array_equal(x.grad, [10.0, 2.0])
     inputs = ({"x": np.asarray([1.0, 2.0]), "rest": [np.asarray([3.0, 4.0])]},)
-    assert gradcheck(lambda tree: checkpoint(f, tree, 2.0)["sums"][0] * checkpoint(f, tree, 0.5)["product"], inputs, order=2)
+    assert gradcheck(
+        lambda tree: checkpoint(f, tree, 2.0)["sums"][0] * checkpoint(f, tree, 0.5)["product"], inputs, order=2
+    )
 
 
 def test_nothing_recorded_is_a_plain_call() -> None:
@@ -116,7 +118,7 @@ def test_random_draws_are_repeated_and_buffers_dropped() -> None:
 def test_a_function_that_changes_raises() -> None:
     lengths = iter((2, 1))
     x = Tensor(np.ones(3), requires_grad=True)
-    out = checkpoint(lambda x: x[:next(lengths)], x)
+    out = checkpoint(lambda x: x[: next(lengths)], x)
     with pytest.raises(GradientError, match="second run"):
         out.sum().backward()
 

@@ -146,16 +146,46 @@ def test_no_grad_records_nothing() -> None:
 def test_constants_and_discrete_results_are_not_recorded() -> None:
     x = leaf(1.0, -2.0)
     xp: Any = x.__array_namespace__()
-    for y in (x > 0, xp.argmax(x), xp.astype(x, xp.int64), xp.isfinite(x), xp.zeros_like(x), x.detach(), xp.sum(x.detach())):
+    for y in (
+        x > 0,
+        xp.argmax(x),
+        xp.astype(x, xp.int64),
+        xp.isfinite(x),
+        xp.zeros_like(x),
+        x.detach(),
+        xp.sum(x.detach()),
+    ):
         assert not y.requires_grad
     assert x.requires_grad and (x * 1).requires_grad
 
 
-@pytest.mark.parametrize("text", [
-    "x * 1j", "1j * x", "x + c", "c - x", "x / c", "xp.where(b, x, c)", "xp.concat([x, c])", "xp.stack([x, c])", "xp.astype(x, xp.complex64)",
-    "xp.asarray(x, dtype=xp.complex128)", "x ** 1j", "xp.matmul(x, c)", "xp.sum(x, dtype=xp.complex64)", "xp.sum(x, dtype=xp.int64)",
-    "xp.fft.fft(x)", "xp.fft.rfft(x)", "xp.nextafter(x, x)", "xp.unique_values(x)", "xp.full((2,), x[0])", "xp.linspace(x[0], 1.0, 3)",
-    "xp.imag(x)", "xp.linalg.svd(xp.stack([x, x, x]))"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "x * 1j",
+        "1j * x",
+        "x + c",
+        "c - x",
+        "x / c",
+        "xp.where(b, x, c)",
+        "xp.concat([x, c])",
+        "xp.stack([x, c])",
+        "xp.astype(x, xp.complex64)",
+        "xp.asarray(x, dtype=xp.complex128)",
+        "x ** 1j",
+        "xp.matmul(x, c)",
+        "xp.sum(x, dtype=xp.complex64)",
+        "xp.sum(x, dtype=xp.int64)",
+        "xp.fft.fft(x)",
+        "xp.fft.rfft(x)",
+        "xp.nextafter(x, x)",
+        "xp.unique_values(x)",
+        "xp.full((2,), x[0])",
+        "xp.linspace(x[0], 1.0, 3)",
+        "xp.imag(x)",
+        "xp.linalg.svd(xp.stack([x, x, x]))",
+    ],
+)
 def test_what_has_no_real_gradient_raises(text: str) -> None:
     x = leaf(1.0, 2.0)
     xp: Any = x.__array_namespace__()
@@ -210,7 +240,7 @@ def test_gradients_come_back_in_the_dtype_of_the_leaf() -> None:
 
 
 def test_transforms_nest() -> None:
-    third = grad(grad(grad(lambda x: (x ** 4).sum())))
+    third = grad(grad(grad(lambda x: (x**4).sum())))
     np.testing.assert_allclose(third(np.asarray([2.0])), [48.0])
     inner = lambda x, y: (x * x * y).sum()  # noqa: E731
     outer = grad(lambda y: (grad(inner)(np.asarray([3.0]), y) * y).sum())
@@ -220,7 +250,9 @@ def test_transforms_nest() -> None:
 
 def test_value_and_grad_of_trees(backend: Backend) -> None:
     tree = {"w": backend.asarray([1.0, 2.0]), "rest": [backend.asarray([3.0]), (backend.asarray([4.0]),)]}
-    value, found = value_and_grad(lambda t, k: (t["w"] * t["w"]).sum() * k + (t["rest"][0] * t["rest"][1][0]).sum())(tree, 2.0)
+    value, found = value_and_grad(lambda t, k: (t["w"] * t["w"]).sum() * k + (t["rest"][0] * t["rest"][1][0]).sum())(
+        tree, 2.0
+    )
     backend.assert_close(value, backend.asarray(22.0))
     backend.assert_close(found["w"], backend.asarray([4.0, 8.0]))
     backend.assert_close(found["rest"][0], backend.asarray([4.0]))

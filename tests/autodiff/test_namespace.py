@@ -25,8 +25,22 @@ RAW = array_api_compat.array_namespace(np.empty(0))
 TNP = tensor_namespace(RAW)
 #: What has no gradient, or none that is real. (`imag` of a real array is zero in NumPy, an error in the standard.)
 NO_GRADIENT = {
-    "nextafter", "unique_all", "unique_counts", "unique_inverse", "unique_values", "imag", "fft", "ifft", "fftn", "ifftn", "rfft",
-    "rfftn", "ihfft", "hfft", "irfft", "irfftn",
+    "nextafter",
+    "unique_all",
+    "unique_counts",
+    "unique_inverse",
+    "unique_values",
+    "imag",
+    "fft",
+    "ifft",
+    "fftn",
+    "ifftn",
+    "rfft",
+    "rfftn",
+    "ihfft",
+    "hfft",
+    "irfft",
+    "irfftn",
 }
 FLOATS, COMPLEX = ("float32", "float64"), ("complex64", "complex128")
 INTEGERS = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
@@ -35,9 +49,15 @@ NUMERIC, REAL = INTEGERS + FLOATS + COMPLEX, INTEGERS + FLOATS
 UNARY_DTYPES = {
     **dict.fromkeys("abs negative positive sign square isfinite isinf isnan".split(), NUMERIC),
     **dict.fromkeys("ceil floor round trunc".split(), REAL),
-    **dict.fromkeys("acos acosh asin asinh atan atanh cos cosh exp expm1 log log1p log2 log10 reciprocal sin sinh sqrt tan tanh conj "
-                    "real".split(), FLOATS + COMPLEX),
-    "imag": COMPLEX, "signbit": FLOATS, "logical_not": ("bool",), "bitwise_invert": ("bool", *INTEGERS),
+    **dict.fromkeys(
+        "acos acosh asin asinh atan atanh cos cosh exp expm1 log log1p log2 log10 reciprocal sin sinh sqrt tan tanh "
+        "conj real".split(),
+        FLOATS + COMPLEX,
+    ),
+    "imag": COMPLEX,
+    "signbit": FLOATS,
+    "logical_not": ("bool",),
+    "bitwise_invert": ("bool", *INTEGERS),
 }
 BINARY_DTYPES = {
     **dict.fromkeys("add multiply subtract pow equal not_equal".split(), NUMERIC),
@@ -49,9 +69,14 @@ BINARY_DTYPES = {
     **dict.fromkeys("bitwise_left_shift bitwise_right_shift".split(), INTEGERS),
 }
 SHAPES: list[tuple[int, ...]] = [(), (0,), (3,), (2, 3), (2, 0, 3)]
-PAIRS: list[tuple[tuple[int, ...], tuple[int, ...]]] = [((), ()), ((3,), (3,)), ((2, 3), (3,)), ((), (2, 1)), ((2, 1),
-                                                                                                               (1,
-                                                                                                                3)), ((0,), (1,))]
+PAIRS: list[tuple[tuple[int, ...], tuple[int, ...]]] = [
+    ((), ()),
+    ((3,), (3,)),
+    ((2, 3), (3,)),
+    ((), (2, 1)),
+    ((2, 1), (1, 3)),
+    ((0,), (1,)),
+]
 
 
 def make(shape: tuple[int, ...], dtype: str, seed: int = 0) -> np.ndarray:
@@ -111,20 +136,39 @@ def test_binary(name: str) -> None:
         compare(name, lambda xp, t, d=dtype, a=first, b=second: getattr(xp, name)(t(make(a, d)), t(make(b, d, 1))))
     for dtype in BINARY_DTYPES[name]:
         number = True if dtype == "bool" else 2.0 if dtype in FLOATS + COMPLEX else 2
-        compare(name, lambda xp, t, d=dtype, n=number: (getattr(xp, name)(t(make((3,), d)), n), getattr(xp, name)(n,
-                                                                                                                  t(make((3,), d)))))
+        compare(
+            name,
+            lambda xp, t, d=dtype, n=number: (
+                getattr(xp, name)(t(make((3,), d)), n),
+                getattr(xp, name)(n, t(make((3,), d))),
+            ),
+        )
     if set(FLOATS) <= set(BINARY_DTYPES[name]):
         compare(name, lambda xp, t: getattr(xp, name)(t(make((2, 3), "float32")), t(make((3,), "float64"))))
 
 
-OPERATORS = ["a + b", "a - b", "a * b", "a / b", "a // b", "a % b", "a ** b", "a == b", "a != b", "a < b", "a <= b",
-             "a > b", "a >= b"]
+OPERATORS = [
+    "a + b",
+    "a - b",
+    "a * b",
+    "a / b",
+    "a // b",
+    "a % b",
+    "a ** b",
+    "a == b",
+    "a != b",
+    "a < b",
+    "a <= b",
+    "a > b",
+    "a >= b",
+]
 
 
 @pytest.mark.parametrize("text", OPERATORS)
 @pytest.mark.parametrize("other", ["array", "raw array", "number"])
 def test_operators(text: str, other: str) -> None:
     for dtype in FLOATS:
+
         def call(xp: Any, t: Any, text: str = text, d: str = dtype) -> Any:
             a, b = t(make((2, 3), d)), make((3,), d, 1)
             b = t(b) if other == "array" else b if other == "raw array" else 2.0
@@ -140,8 +184,9 @@ def test_other_operators() -> None:
     compare("matmul", lambda xp, t: (t(matrix) @ t(matrix), t(matrix) @ matrix, matrix @ t(matrix)))
 
 
-@pytest.mark.parametrize("text", ["x += y", "x -= y", "x *= y", "x /= y", "x //= y", "x %= y", "x **= y", "x @= y",
-                                  "x += 2.0"])
+@pytest.mark.parametrize(
+    "text", ["x += y", "x -= y", "x *= y", "x /= y", "x //= y", "x %= y", "x **= y", "x @= y", "x += 2.0"]
+)
 def test_in_place_operators_rebind(text: str) -> None:
     x, y = make((3, 3), "float64"), make((3, 3), "float64", 1)
     for wrap in (constant, recorded):
@@ -164,5 +209,11 @@ def test_function(name: str) -> None:
 def _scope(xp: Any, t: Callable[[Any], Any]) -> dict[str, Any]:
     """What the calls may name: the arrays wrapped, and `t` to wrap what they make of them."""
     arrays = {name: t(x) for name, x in {"X": X, "V": V, "S": S, "I": I, "B": B, "C": C}.items()}
-    return {**arrays, "xp": xp, "np": np, "RAW": RAW, "Tensor": Tensor, "t": lambda x: x if isinstance(x,
-                                                                                                       Tensor) else t(x)}
+    return {
+        **arrays,
+        "xp": xp,
+        "np": np,
+        "RAW": RAW,
+        "Tensor": Tensor,
+        "t": lambda x: x if isinstance(x, Tensor) else t(x),
+    }

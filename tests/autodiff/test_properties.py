@@ -32,8 +32,10 @@ def gradient(f: Any, x: np.ndarray, g: np.ndarray) -> np.ndarray:
 
 
 @few
-@given(hnp.mutually_broadcastable_shapes(num_shapes=2, min_dims=0, max_dims=3, min_side=0, max_side=3),
-       st.sampled_from(["add", "subtract", "multiply", "divide", "maximum", "logaddexp", "hypot"]))
+@given(
+    hnp.mutually_broadcastable_shapes(num_shapes=2, min_dims=0, max_dims=3, min_side=0, max_side=3),
+    st.sampled_from(["add", "subtract", "multiply", "divide", "maximum", "logaddexp", "hypot"]),
+)
 def test_broadcasting(shapes: Any, name: str) -> None:
     x, y = (np.abs(values(shape, i)) + 0.5 + i for i, shape in enumerate(shapes.input_shapes))
     out = getattr(TNP, name)(Tensor(x, requires_grad=True), Tensor(y, requires_grad=True))
@@ -47,8 +49,14 @@ def test_broadcasting(shapes: Any, name: str) -> None:
 def test_reductions(data: Any, shape: tuple[int, ...], name: str, keepdims: bool) -> None:
     if name not in ("sum", "prod") and 0 in shape:
         shape = tuple(max(length, 1) for length in shape)
-    axes = st.lists(st.integers(-len(shape), len(shape) - 1), max_size=len(shape), unique_by=lambda a: a % len(shape)) if shape else st.just([])
-    axis = data.draw(st.one_of(st.none(), axes.map(tuple), *([st.integers(-len(shape), len(shape) - 1)] if shape else [])))
+    axes = (
+        st.lists(st.integers(-len(shape), len(shape) - 1), max_size=len(shape), unique_by=lambda a: a % len(shape))
+        if shape
+        else st.just([])
+    )
+    axis = data.draw(
+        st.one_of(st.none(), axes.map(tuple), *([st.integers(-len(shape), len(shape) - 1)] if shape else []))
+    )
     x = values(shape)
     out = getattr(TNP, name)(Tensor(x, requires_grad=True), axis=axis, keepdims=keepdims)
     np.testing.assert_allclose(out.numpy(), getattr(np, name)(x, axis=axis, keepdims=keepdims))
@@ -80,8 +88,11 @@ def test_getitem(data: Any, shape: tuple[int, ...], as_tensors: bool) -> None:
     expected = x[key]
     lifted = key
     if as_tensors:
-        lifted = tuple(Tensor(k) if isinstance(k, np.ndarray) else k for k in key) if isinstance(key, tuple) else (
-            Tensor(key) if isinstance(key, np.ndarray) else key)
+        lifted = (
+            tuple(Tensor(k) if isinstance(k, np.ndarray) else k for k in key)
+            if isinstance(key, tuple)
+            else (Tensor(key) if isinstance(key, np.ndarray) else key)
+        )
     np.testing.assert_array_equal(Tensor(x, requires_grad=True)[lifted].numpy(), expected)
     g = values(np.shape(expected), 1)
     sums = np.zeros(shape)
@@ -104,7 +115,9 @@ def test_setitem(data: Any, shape: tuple[int, ...], scalar: bool) -> None:
         return y
 
     before = x.copy()
-    np.testing.assert_array_equal(assign(Tensor(x, requires_grad=True), Tensor(new, requires_grad=True)).numpy(), expected)
+    np.testing.assert_array_equal(
+        assign(Tensor(x, requires_grad=True), Tensor(new, requires_grad=True)).numpy(), expected
+    )
     np.testing.assert_array_equal(assign(Tensor(x), new).numpy(), expected)
     np.testing.assert_array_equal(x, before)
     assert gradcheck(assign, (x, np.asarray(new)))
@@ -121,7 +134,7 @@ def test_take_and_gather(data: Any, shape: tuple[int, ...]) -> None:
     sums = np.zeros(shape)
     np.add.at(np.moveaxis(sums, axis, 0), index, np.moveaxis(g, axis, 0))
     np.testing.assert_allclose(gradient(lambda x: TNP.take(x, index, axis=axis), x, g), sums, atol=1e-12)
-    whole = (*shape[:axis % len(shape)], 3, *shape[axis % len(shape) + 1:])
+    whole = (*shape[: axis % len(shape)], 3, *shape[axis % len(shape) + 1 :])
     rows = data.draw(hnp.arrays(np.int64, whole, elements=st.integers(-length, length - 1)))
     assert gradcheck(lambda x: TNP.take_along_axis(x, rows, axis=axis), x)
 
@@ -137,7 +150,15 @@ def test_matmul(shapes: Any) -> None:
 @pytest.mark.parametrize("shape", [(0,), (2, 0), (0, 3)])
 def test_empty_arrays(shape: tuple[int, ...]) -> None:
     x = np.zeros(shape)
-    for f in (lambda x: TNP.sum(x), lambda x: TNP.cumulative_prod(x, axis=-1), lambda x: TNP.concat([x, x]), TNP.prod,
-              lambda x: TNP.reshape(x, (-1,)), lambda x: x[..., None], lambda x: TNP.sort(x), TNP.exp):
+    for f in (
+        lambda x: TNP.sum(x),
+        lambda x: TNP.cumulative_prod(x, axis=-1),
+        lambda x: TNP.concat([x, x]),
+        TNP.prod,
+        lambda x: TNP.reshape(x, (-1,)),
+        lambda x: x[..., None],
+        lambda x: TNP.sort(x),
+        TNP.exp,
+    ):
         out = f(Tensor(x, requires_grad=True))
         assert gradient(f, x, np.ones(out.shape)).shape == shape

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
+import array_api_compat
 import numpy as np
 import pytest
 
-from portable_nn.autodiff import Tensor, gradcheck
+from portable_nn.autodiff import gradcheck
 from portable_nn.autodiff.namespace import tensor_namespace
 from portable_nn.autodiff.rules import COMPOSED, RULES
-from tests.autodiff.cases import CASES, Case
+from tests.autodiff.case import Case
+from tests.autodiff.cases import CASES
 from tests.helpers import Backend
 
 
@@ -35,17 +35,6 @@ def test_second_order(case: Case, backend: Backend) -> None:
 
 
 def test_every_rule_has_a_case() -> None:
-    tensor_namespace(__import__("array_api_compat").array_namespace(np.empty(0)))
+    tensor_namespace(array_api_compat.array_namespace(np.empty(0)))  # loads the rules
     covered = {case.name.split(":")[0] for case in CASES}
     assert not (set(RULES) | set(COMPOSED)) - covered
-
-
-def test_rules_ask_for_names_that_exist() -> None:
-    import array_api_compat
-
-    namespace: Any = tensor_namespace(array_api_compat.array_namespace(np.empty(0)))
-    x = Tensor(np.ones((2, 2)), requires_grad=True)
-    for rules in RULES.values():
-        for argument, rule in rules.items():
-            assert rule.argument == argument
-    assert type(x) is namespace.Tensor

@@ -19,8 +19,9 @@ from tests.autodiff.test_namespace import BINARY_DTYPES, NUMERIC, RAW, TNP, UNAR
 def test_the_whole_standard_is_there_and_tested() -> None:
     strict = pytest.importorskip("array_api_strict")
     newer = {"isin", "broadcast_shapes"}
-    names = {name for name in strict.__all__ if inspect.isfunction(getattr(strict,
-                                                                           name)) and "strict_flags" not in name} - newer
+    names = {
+        name for name in strict.__all__ if inspect.isfunction(getattr(strict, name)) and "strict_flags" not in name
+    } - newer
     assert not {name for name in names if not hasattr(TNP, name)}
     assert not names - set(UNARY_DTYPES) - set(BINARY_DTYPES) - set(F) - {"__array_namespace_info__"}
     assert set(LINALG) == set(strict.linalg.__all__) and set(FFT) == set(strict.fft.__all__)
@@ -59,8 +60,11 @@ def test_array_object() -> None:
     same(x.T, X.T)
     same(x.mT, X.T)
     same(x.to_device("cpu"), X)
-    assert (bool(Tensor(np.asarray(True))), int(Tensor(np.asarray(3))), float(Tensor(np.asarray(2.5)))) == (True, 3,
-                                                                                                            2.5)
+    assert (bool(Tensor(np.asarray(True))), int(Tensor(np.asarray(3))), float(Tensor(np.asarray(2.5)))) == (
+        True,
+        3,
+        2.5,
+    )
     assert complex(Tensor(np.asarray(1 + 2j))) == 1 + 2j
     assert [10, 20, 30][Tensor(np.asarray(1))] == 20
     assert len(x) == 3 and [row.shape for row in x] == [(4,)] * 3
@@ -95,6 +99,7 @@ from scipy._lib import array_api_extra as extra
 assert gradcheck(lambda x: (extra.cov(x), extra.kron(x, x), extra.pad(x, 1)), x, order=2)
 """
     environment = {**os.environ, "SCIPY_ARRAY_API": "1"}
-    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True,
-                          cwd=Path(__file__).parents[2])
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, cwd=Path(__file__).parents[2]
+    )
     assert done.returncode == 0, done.stderr

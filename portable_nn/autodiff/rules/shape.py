@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from portable_nn.autodiff.engine import unbroadcast
-from portable_nn.autodiff.primitive import scatter_rows
+from portable_nn.autodiff.primitive import index_dtype, scatter_rows
 from portable_nn.autodiff.rules import define_rule
 
 
@@ -32,7 +32,8 @@ def _unrepeat(xp, g, shape, repeats, axis):
     if isinstance(repeats, int):
         twins = (*flat[:axis + 1], repeats, *flat[axis + 1:])
         return xp.reshape(xp.sum(xp.reshape(g, twins), axis=axis + 1), shape)
-    origins = xp.repeat(xp.arange(flat[axis], device=g.device), xp.broadcast_to(repeats, (flat[axis],)))
+    rows = xp.arange(flat[axis], dtype=index_dtype(xp, g.device), device=g.device)
+    origins = xp.repeat(rows, xp.broadcast_to(repeats, (flat[axis],)))
     rows = scatter_rows(xp.moveaxis(g, axis, 0), indices=origins, size=flat[axis])
     return xp.reshape(xp.moveaxis(rows, 0, axis), shape)
 
