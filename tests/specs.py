@@ -88,7 +88,8 @@ def elementwise(kind: type, formula: Callable[[Any], Any]) -> Spec:
         Case("plain", kind, normal((3, 4)), reference),
         Case("no rows", kind, normal((0, 4)), reference, False),
         Case("one", kind, normal(()), reference),
-    ], [Bad("integers", lambda a: kind()(a([1, 2])), DTypeError, "floating")])
+    ], [Bad("integers", lambda a: kind()(a([1, 2])), DTypeError, "floating"),
+        Bad("list", lambda a: kind()([1.0, 2.0]), DTypeError, "array")])
 
 
 L = layers
@@ -103,7 +104,9 @@ LAYERS = [
         Bad("features", lambda a: L.Linear(3, 4)(a(np.ones((5, 6)))), ShapeError, "in_features=6"),
         Bad("integers", lambda a: L.Linear(3, 4)(a(np.ones((5, 3), int))), DTypeError, "floating"),
         Bad("negative", lambda a: L.Linear(-3, 4), ArgumentError, "0 or more"),
-        Bad("fraction", lambda a: L.Linear(3.0, 4), ArgumentError, "integers"),
+        Bad("fraction", lambda a: L.Linear(3.0, 4), ArgumentError, "in_features as an integer"),
+        Bad("text", lambda a: L.Linear(3, "4"), ArgumentError, "out_features as an integer"),
+        Bad("list", lambda a: L.Linear(3, 4)([[1.0, 2.0, 3.0]]), DTypeError, "array"),
     ]),
     elementwise(L.ReLU, lambda x: np.maximum(x, 0)),
     elementwise(L.Sigmoid, special.expit),
@@ -121,6 +124,8 @@ LAYERS = [
         Bad("features", lambda a: L.LayerNorm(4)(a(np.ones((5, 3)))), ShapeError, "normalized_shape"),
         Bad("plain", lambda a: L.LayerNorm(4, elementwise_affine=False)(a(np.ones((5, 3)))), ShapeError, "last axes"),
         Bad("size", lambda a: L.LayerNorm(0), ArgumentError, "1 or more"),
+        Bad("sizes", lambda a: L.LayerNorm("ab"), ArgumentError, "normalized_shape"),
+        Bad("none", lambda a: L.LayerNorm(()), ArgumentError, "at least one size"),
         Bad("eps", lambda a: L.LayerNorm(4, eps=-1.0), ArgumentError, "eps"),
     ]),
     Spec(L.Dropout, [
@@ -143,6 +148,8 @@ LAYERS = [
         Bad("range", lambda a: L.Embedding(5, 3)(a([0, 5])), DataError, "5"),
         Bad("negative", lambda a: L.Embedding(5, 3)(a([-1, 0])), DataError, "-1"),
         Bad("floats", lambda a: L.Embedding(5, 3)(a([0.0, 1.0])), DTypeError, "integer"),
+        Bad("rows", lambda a: L.Embedding(5.0, 3), ArgumentError, "num_embeddings"),
+        Bad("list", lambda a: L.Embedding(5, 3)([1, 2]), DTypeError, "array"),
         Bad("padding", lambda a: L.Embedding(5, 3, padding_idx=5), ArgumentError, "padding_idx"),
     ]),
     Spec(L.EmbeddingBag, [
@@ -153,6 +160,8 @@ LAYERS = [
         Case("empty bags", lambda: L.EmbeddingBag(5, 3), integers(5, (4, 0)), lambda s, i: np.zeros((4, 3)), False),
     ], [
         Bad("mode", lambda a: L.EmbeddingBag(5, 3, mode="max"), ArgumentError, '"mean" or "sum"'),
+        Bad("columns", lambda a: L.EmbeddingBag(5, None), ArgumentError, "embedding_dim"),
+        Bad("list", lambda a: L.EmbeddingBag(5, 3)([[1, 2]]), DTypeError, "array"),
         Bad("offsets", lambda a: L.EmbeddingBag(5, 3)(a([0, 1])), ArgumentError, "offsets"),
         Bad("both", lambda a: L.EmbeddingBag(5, 3)(a([[0, 1]]), a([0])), ArgumentError, "offsets"),
         Bad("range", lambda a: L.EmbeddingBag(5, 3)(a([0, 7]), a([0])), DataError, "7"),
@@ -163,7 +172,8 @@ LAYERS = [
         Case("plain", L.Flatten, normal((2, 3, 4)), lambda s, x: x.reshape(2, 12)),
         Case("some", lambda: L.Flatten(0, -2), normal((2, 3, 4)), lambda s, x: x.reshape(6, 4)),
         Case("no rows", L.Flatten, normal((0, 3, 4)), lambda s, x: x.reshape(0, 12), False),
-    ], [Bad("axes", lambda a: L.Flatten()(a(np.ones(3))), ShapeError, "axes")]),
+    ], [Bad("axes", lambda a: L.Flatten()(a(np.ones(3))), ShapeError, "axes"),
+        Bad("list", lambda a: L.Flatten()([1.0]), DTypeError, "array")]),
     Spec(L.Sequential, [
         Case("mlp", lambda: L.Sequential(L.Linear(3, 4), L.Tanh(), L.Linear(4, 2)), normal((5, 3)),
              lambda s, x: linear(s, np.tanh(linear(s, x, "0.")), "2.")),

@@ -15,6 +15,7 @@ def _common(loss: type) -> list[Bad]:
     return [
         Bad("n by n", lambda a: loss()(a(np.ones((5, 1))), a(np.ones(5))), ShapeError, "one shape"),
         Bad("no rows", lambda a: loss()(a(np.ones((0, 2))), a(np.ones((0, 2)))), DataError, "at least one row"),
+        Bad("list", lambda a: loss()([1.0], a(np.ones(1))), DTypeError, "array"),
         Bad("scalar", lambda a: loss()(a(1.0), a(1.0)), DataError, "row"),
         Bad("weights", lambda a: loss()(a(np.ones((5, 2))), a(np.ones((5, 2))), a(np.ones(4))), ShapeError, "(5,)"),
         Bad("weight", lambda a: loss()(a(np.ones((5, 2))), a(np.ones((5, 2))), a(1.0)), ShapeError, "each row"),
@@ -31,6 +32,7 @@ LOSSES = [
         Bad("range", lambda a: L.CrossEntropyLoss()(a(np.ones((2, 3))), a([0, 3])), DataError, "3"),
         Bad("negative", lambda a: L.CrossEntropyLoss()(a(np.ones((2, 3))), a([0, -1])), DataError, "-1"),
         Bad("floats", lambda a: L.CrossEntropyLoss()(a(np.ones((2, 3))), a([0.0, 1.0])), DTypeError, "integer"),
+        Bad("list", lambda a: L.CrossEntropyLoss()(a(np.ones((1, 3))), [1]), DTypeError, "array"),
         Bad("column", lambda a: L.CrossEntropyLoss()(a(np.ones((2, 3))), a([[0], [1]])), ShapeError, "label"),
         Bad("one logit", lambda a: L.CrossEntropyLoss()(a(np.ones(2)), a([0, 1])), ShapeError, "BCEWithLogitsLoss"),
         Bad("no rows", lambda a: L.CrossEntropyLoss()(a(np.ones((0, 3))), a(np.ones(0, int))), DataError, "row"),

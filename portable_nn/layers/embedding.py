@@ -11,6 +11,7 @@ from portable_nn.functional.checks import as_index, check_integer
 from portable_nn.layers.initializers import Normal, ZeroRow
 from portable_nn.layers.module import Module
 from portable_nn.layers.parameter import Parameter
+from portable_nn.layers.storage import check_size
 
 
 class Embedding(Module):
@@ -47,11 +48,13 @@ class Embedding(Module):
     """
 
     def __init__(self, num_embeddings: int, embedding_dim: int, padding_idx: int | None = None) -> None:
-        self.num_embeddings, self.embedding_dim, self.padding_idx = num_embeddings, embedding_dim, padding_idx
+        self.num_embeddings = check_size("num_embeddings", num_embeddings)
+        self.embedding_dim = check_size("embedding_dim", embedding_dim)
+        self.padding_idx = padding_idx
         initializer: Any = Normal()
         if padding_idx is not None:
-            if not -num_embeddings <= padding_idx < num_embeddings:
-                raise ArgumentError(f"padding_idx from {-num_embeddings} to {num_embeddings - 1}", f"{padding_idx}",
+            if not isinstance(padding_idx, int) or not -num_embeddings <= padding_idx < num_embeddings:
+                raise ArgumentError(f"padding_idx from {-num_embeddings} to {num_embeddings - 1}", repr(padding_idx),
                                     "pass the index of a row, or None")
             self.padding_idx = padding_idx % num_embeddings
             initializer = ZeroRow(initializer, self.padding_idx)
@@ -110,12 +113,15 @@ class EmbeddingBag(Module):
     def __init__(self, num_embeddings: int, embedding_dim: int, mode: str = "mean") -> None:
         if mode not in ("mean", "sum"):
             raise ArgumentError('mode "mean" or "sum"', repr(mode), "pass one of the two")
-        self.num_embeddings, self.embedding_dim, self.mode = num_embeddings, embedding_dim, mode
+        self.num_embeddings = check_size("num_embeddings", num_embeddings)
+        self.embedding_dim = check_size("embedding_dim", embedding_dim)
+        self.mode = mode
         self.weight = Parameter((num_embeddings, embedding_dim), Normal())
 
     def forward(self, indices: Any, offsets: Any = None, per_sample_weights: Any = None) -> Any:
         if hasattr(indices, "offsets"):  # SparseRows
             indices, offsets, per_sample_weights = indices.indices, indices.offsets, indices.values
+        array_namespace(indices, offsets)  # refuses what are no arrays
         if len(indices.shape) == 2 and offsets is None:
             indices, offsets, per_sample_weights = _flat(indices, per_sample_weights)
         elif offsets is None or len(indices.shape) == 2:

@@ -38,13 +38,13 @@ class Flatten(Module):
         self.start_dim, self.end_dim = start_dim, end_dim
 
     def forward(self, x: Any) -> Any:
-        shape = x.shape
+        xp, shape = array_namespace(x), x.shape
         first, last = (axis + len(shape) if axis < 0 else axis for axis in (self.start_dim, self.end_dim))
         if not 0 <= first <= last < len(shape):
             raise ShapeError(f"x with axes {self.start_dim} to {self.end_dim} in this order", f"x of shape {shape}",
                              "give x an axis of examples first, or build the layer with other axes")
         joined = math.prod(shape[first:last + 1])  # not -1, which an empty batch leaves open
-        return array_namespace(x).reshape(x, (*shape[:first], joined, *shape[last + 1:]))
+        return xp.reshape(x, (*shape[:first], joined, *shape[last + 1:]))
 
     def extra_repr(self) -> str:
         return f"start_dim={self.start_dim}, end_dim={self.end_dim}"

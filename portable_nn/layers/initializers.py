@@ -101,7 +101,7 @@ lecun_normal = VarianceScaling(1.0, "in", "normal")
 
 def torch_uniform(fan_in: int) -> Any:
     """What PyTorch draws for linear, recurrent and convolutional weights and biases: uniform on ±1/√fan_in."""
-    if fan_in <= 0:  # a negative size is for Parameter to refuse
+    if fan_in == 0:
         return zeros
     bound = 1 / math.sqrt(fan_in)
     return Uniform(-bound, bound)

@@ -8,6 +8,7 @@ from portable_nn import functional
 from portable_nn.layers.initializers import torch_uniform
 from portable_nn.layers.module import Module
 from portable_nn.layers.parameter import Parameter
+from portable_nn.layers.storage import check_size
 
 
 class Linear(Module):
@@ -37,9 +38,10 @@ class Linear(Module):
     """
 
     def __init__(self, in_features: int, out_features: int, bias: bool = True) -> None:
-        self.in_features, self.out_features = in_features, out_features
-        self.weight = Parameter((out_features, in_features), torch_uniform(in_features))
-        self.bias = Parameter((out_features,), torch_uniform(in_features)) if bias else None
+        self.in_features = check_size("in_features", in_features)
+        self.out_features = check_size("out_features", out_features)
+        self.weight = Parameter((out_features, in_features), torch_uniform(self.in_features))
+        self.bias = Parameter((out_features,), torch_uniform(self.in_features)) if bias else None
 
     def forward(self, x: Any) -> Any:
         return functional.linear(x, self.weight, self.bias, activation=None)  # (..., I) -> (..., O)

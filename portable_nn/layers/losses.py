@@ -39,6 +39,7 @@ class CrossEntropyLoss(Module):
     """
 
     def forward(self, prediction: Any, target: Any, sample_weight: Any = None) -> Any:
+        array_namespace(prediction, target)  # refuses what are no arrays
         if len(prediction.shape) < 2:
             raise ShapeError("logits of shape (rows, …, classes)", f"{prediction.shape}",
                              "give them an axis of classes; for one logit a row use BCEWithLogitsLoss")

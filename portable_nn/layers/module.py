@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from portable_nn.autodiff.frame import current_frame
@@ -95,9 +96,11 @@ class Module(Structure):
 
     @random_position.setter
     def random_position(self, value: tuple[int, int]) -> None:
-        seed, step = map(int, value)
-        key_and_counter(Stream(seed, "", step=step))
-        self.__dict__.update(_seed=seed, _step=step)
+        if not isinstance(value, (tuple, list)) or len(value) != 2:
+            raise ArgumentError("(seed, number of training calls)", repr(value), "pass two integers")
+        seed, step = value
+        key_and_counter(Stream(seed, "", step=step))  # refuses what are no such integers
+        self.__dict__.update(_seed=int(seed), _step=int(step))
 
     def register_buffer(self, name: str, shape: tuple[int, ...], initializer: Initializer,
                         dtype: str = "float32") -> None:
@@ -194,7 +197,7 @@ class Module(Structure):
         """Copies of all parameters and buffers, by dotted name."""
         return states.state_dict(self)
 
-    def load_state_dict(self, state: dict[str, Any], *, strict: bool = True) -> None:
+    def load_state_dict(self, state: Mapping[str, Any], *, strict: bool = True) -> None:
         """Copy values in, onto this module's device and dtype; see `layers.state.load_state_dict`."""
         states.load_state_dict(self, state, strict=strict)
 

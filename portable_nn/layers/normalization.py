@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import operator
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,6 +12,7 @@ from portable_nn.backend.namespace import array_namespace
 from portable_nn.layers.initializers import ones, zeros
 from portable_nn.layers.module import Module
 from portable_nn.layers.parameter import Parameter
+from portable_nn.layers.storage import check_size
 
 
 class LayerNorm(Module):
@@ -53,11 +53,10 @@ class LayerNorm(Module):
 
     def __init__(self, normalized_shape: int | Sequence[int], eps: float = 1e-5, elementwise_affine: bool = True,
                  bias: bool = True) -> None:
-        shape = normalized_shape if isinstance(normalized_shape, Sequence) else (normalized_shape,)
-        self.normalized_shape = tuple(map(operator.index, shape))
-        if not shape or min(self.normalized_shape) < 1:
-            raise ArgumentError("a normalized_shape of sizes of 1 or more", repr(normalized_shape),
-                                "pass the lengths of the last axes of x")
+        shape = normalized_shape if isinstance(normalized_shape, (tuple, list)) else (normalized_shape,)
+        self.normalized_shape = tuple(check_size("every size of normalized_shape", length, 1) for length in shape)
+        if not shape:
+            raise ArgumentError("a normalized_shape of at least one size", "()", "pass the lengths of x's last axes")
         if not eps >= 0:
             raise ArgumentError("eps of 0 or more", repr(eps), "pass a small number, such as 1e-5")
         self.eps, self.elementwise_affine = eps, elementwise_affine
@@ -67,11 +66,10 @@ class LayerNorm(Module):
     def forward(self, x: Any) -> Any:
         if self.elementwise_affine:
             return functional.layer_norm(x, self.weight, self.bias, eps=self.eps)
-        count = len(self.normalized_shape)
+        xp, count = array_namespace(x), len(self.normalized_shape)
         if tuple(x.shape[-count:]) != self.normalized_shape:
             raise ShapeError(f"x of shape (..., {', '.join(map(str, self.normalized_shape))})", f"{x.shape}",
                              "build the layer with normalized_shape = the last axes of x")
-        xp = array_namespace(x)
         flat = xp.reshape(x, (*x.shape[:-count], math.prod(self.normalized_shape)))
         return xp.reshape(functional.layer_norm(flat, None, None, eps=self.eps), x.shape)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from portable_nn.backend.errors import DataError, DTypeError, PortableNNError, ShapeError
@@ -19,7 +20,7 @@ def state_dict(module: Any) -> dict[str, Any]:
     return {name: array_namespace(x).asarray(x, copy=True) for name, x in values.items()}
 
 
-def load_state_dict(module: Any, state: dict[str, Any], *, strict: bool = True) -> None:
+def load_state_dict(module: Any, state: Mapping[str, Any], *, strict: bool = True) -> None:
     """Copy the arrays of `state` (of any library) into the module, cast and moved to where its own are.
 
     Nothing is changed unless everything fits. A parameter that goes by several names may be given under one of them.
@@ -29,6 +30,8 @@ def load_state_dict(module: Any, state: dict[str, Any], *, strict: bool = True) 
     DataError
         Names are missing or unexpected (unless `strict=False`), or values do not fit: all of them in one message.
     """
+    if not isinstance(state, Mapping):
+        raise DataError("a state: arrays by dotted name", type(state).__name__, "pass what state_dict() returned")
     own = module._handles()
     given = {own[name] for name in state if name in own}
     missing = [name for name, handle in own.items() if handle not in given]

@@ -28,6 +28,19 @@ def item_bytes(name: str) -> int:
     return int(re.sub(r"\D", "", name) or 8) // 8
 
 
+def check_size(name: str, value: Any, least: int = 0) -> int:
+    """The number of features, rows or the like that a layer was given, as an int.
+
+    Raises
+    ------
+    ArgumentError
+        It is no integer, or less than `least`.
+    """
+    if not hasattr(value, "__index__") or operator.index(value) < least:
+        raise ArgumentError(f"{name} as an integer of {least} or more", repr(value), "check the layer's arguments")
+    return operator.index(value)
+
+
 class Storage:
     """A named array that is filled by an initializer at first use and can be moved and cast.
 
@@ -53,12 +66,9 @@ class Storage:
     __slots__ = ("_data", "_planned", "dtype_name", "initializer", "name", "shape")
 
     def __init__(self, shape: tuple[int, ...], initializer: Initializer, dtype: str = "float32") -> None:
-        try:
-            self.shape = tuple(operator.index(length) for length in shape)
-        except TypeError:
-            self.shape = (-1,)
-        if any(length < 0 for length in self.shape):
-            raise ArgumentError("sizes that are integers of 0 or more", f"{shape!r:.60}", "check the layer's arguments")
+        if not isinstance(shape, (tuple, list)):
+            raise ArgumentError("a shape, as a tuple of sizes", f"{shape!r:.60}", "pass (3,) for 3 elements")
+        self.shape = tuple(check_size("every size of a shape", length) for length in shape)
         self.initializer, self.dtype_name, self.name = initializer, dtype, ""
         self._data: Any = None
         self._planned: Any = None  # (xp, device) where values not drawn yet will be

@@ -117,6 +117,9 @@ def test_first_use_draws_with_seed_0_and_drawing_again_replaces() -> None:
     assert used.initialize(2, only_missing=True)[0].bias.data[0] == 7
     with pytest.raises(ArgumentError, match="seed"):
         used.initialize(-1)
+    for wrong in ((1,), 1, (1, -1), (1, 0.5)):
+        with pytest.raises(ArgumentError, match="integer"):
+            used.random_position = wrong
 
 
 def test_values_not_drawn_yet_say_so() -> None:

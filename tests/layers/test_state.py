@@ -67,6 +67,8 @@ def test_everything_wrong_is_in_one_message_and_nothing_changes() -> None:
         np.testing.assert_array_equal(value, before[name])
     model.load_state_dict({"0.bias": np.ones(4), "extra": np.ones(1)}, strict=False)
     np.testing.assert_array_equal(model[0].bias.data, np.ones(4))
+    with pytest.raises(DataError, match="state_dict"):
+        model.load_state_dict(["0.bias"])
     with pytest.raises(DataError, match=r"0\.bias"):
         model.load_state_dict({"0.bias": np.ones(5)}, strict=False)
 
