@@ -59,7 +59,7 @@ class Node:
 
     def __init__(self, edges: tuple) -> None:
         self.sequence = next_sequence()
-        self.edges = edges
+        self.edges: Any = edges
 
     def pull(self, xp: Any, g: Any) -> list[tuple[Any, Any]]:
         """The gradients that g, the gradient of this node's value, implies for its parents."""
@@ -185,14 +185,13 @@ def run_backward(root: Any, g: Any, xp: Any, *, wanted: Iterable[Any] = (), stop
             place[parent] = gradient if known is None else known + gradient
             if known is not None or place is results:
                 continue
-            if following is None:
-                following = parent
-            else:
+            if following is not None:
                 push(heap, (-parent.sequence, parent))
-        if following is not None:
-            node = pushpop(heap, (-following.sequence, following))[1]
-        else:
+            following = following or parent
+        if following is None:
             node = pop(heap)[1] if heap else None
+        else:
+            node = pushpop(heap, (-following.sequence, following))[1]
     return _checked(results, xp)
 
 

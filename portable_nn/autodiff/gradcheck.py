@@ -77,7 +77,9 @@ class _Check:
 
     def __init__(self, f: Callable[..., Any], arguments: tuple, seed: int) -> None:
         self.f, self.arguments, self.seed = f, arguments, seed
-        self.names, self.values, self.handles = [], [], []
+        self.names: list[str] = []
+        self.values: list[Any] = []
+        self.handles: list[Any] = []
         named = [*_named_leaves(arguments), *(("parameter " + name, p) for name, p in getattr(f, "named_parameters",
                                                                                               list)())]
         for name, x in named:

@@ -67,7 +67,7 @@ class TensorNamespace(types.ModuleType):
         super().__init__(f"portable_nn.autodiff.{namespace_name(raw)}")
         self.raw = raw
         self.is_real_floating = _RealFloating(raw)
-        self.Tensor = make_tensor_type(self)
+        self.Tensor: Any = make_tensor_type(self)
         for name in standard.CONSTANTS + standard.DTYPES:
             if hasattr(raw, name):
                 setattr(self, name, getattr(raw, name))

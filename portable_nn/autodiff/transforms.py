@@ -29,7 +29,7 @@ class _Input:
         if self.handle is not None:
             self.tensor = self.handle.tensor
         elif isinstance(x, Tensor) and x._node is not None:
-            self.tensor = type(x)(x._data, Node(((x._node, _IDENTITY, (), None),)))
+            self.tensor = x._namespace.Tensor(x._data, Node(((x._node, _IDENTITY, (), None),)))
         else:
             self.tensor = Tensor(x, requires_grad=True)
         self.was_tensor = isinstance(x, Tensor)
@@ -76,9 +76,15 @@ def value_and_grad(f: Callable[..., Any], argnums: int | tuple[int, ...] = 0, *,
         if not numbers or max(numbers) >= len(args):
             raise ArgumentError(f"positional arguments up to number {max(numbers, default=0)}", f"{len(args)} of them",
                                 "pass the arguments to differentiate by position")
-        args_list, inputs = list(args), []
+        args_list: list[Any] = list(args)
+        inputs: list[_Input] = []
+
+        def replace(x: Any) -> Tensor:
+            inputs.append(_Input(x))
+            return inputs[-1].tensor
+
         for number in numbers:
-            args_list[number] = map_leaves(lambda x: inputs.append(_Input(x)) or inputs[-1].tensor, args[number])
+            args_list[number] = map_leaves(replace, args[number])
         create_graph = _nested.get() or any(isinstance(x, Tensor) for x in leaves(args))
         token = _nested.set(True)
         try:

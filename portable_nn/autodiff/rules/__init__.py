@@ -9,7 +9,7 @@ Tensors gives the gradient of the gradient.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
 from portable_nn.backend.errors import GradientError
 
@@ -65,14 +65,14 @@ def load_rules() -> None:
     )
 
 
-def refuse(name: str, argument: str) -> None:
+def refuse(name: str, argument: str) -> NoReturn:
     """Raise: a value on the tape met a function without a rule."""
     raise GradientError("a function with a gradient rule", f"{name}, argument {argument!r}",
                         "detach the Tensor if its gradient is not wanted, or write the function with "
                         "portable_nn.custom_gradient")
 
 
-def refuse_dtype(name: str, dtype: Any) -> None:
+def refuse_dtype(name: str, dtype: Any) -> NoReturn:
     """Raise: a value on the tape was about to become complex or discrete."""
     raise GradientError("a real floating result of a recorded function", f"{dtype} from {name}",
                         "gradients here are real: detach the Tensor first, or keep to real floating dtypes")
