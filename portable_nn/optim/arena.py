@@ -7,7 +7,8 @@ read-only NumPy) are kept apart behind the same interface, in `optim.separate`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import accumulate
 from typing import Any
 
 from portable_nn.backend.devices import convert, native_device
@@ -43,9 +44,7 @@ class Run:
         self._reserve()
 
     def _reserve(self) -> None:
-        self.offsets = [0]
-        for parameter in self.parameters:
-            self.offsets.append(self.offsets[-1] + parameter.size)
+        self.offsets = [0, *accumulate(parameter.size for parameter in self.parameters)]
         # Values, gradients and the moments, in the order in which updates take them.
         self.arrays = [self.xp.zeros((self.offsets[-1],), dtype=self.dtype, device=self.device)
                        for _ in range(2 + len(self.moment_names))]
@@ -130,6 +129,10 @@ class Run:
                 self._parts.append([start, *(x[self.offsets[start]:self.offsets[stop]] for x in self.arrays)])
             start = stop
 
+    def loaded(self) -> Iterator[tuple[int, Any]]:
+        """This step's gradients as flat arrays, each with the offset of its first element in the run."""
+        return ((self.offsets[first], g) for first, _, g, *_ in self._parts)
+
     def squares(self) -> list[Any]:
         """Sums of the squares of this step's gradients, as 0-d arrays."""
         return [square_sum(part[2]) for part in self._parts]
@@ -140,7 +143,8 @@ class Run:
         for part in self._parts:
             part[2][...] = part[2] * factor
 
-    def update(self, operation: str, definition: Callable[..., Any], options: Callable[[int], dict[str, Any]]) -> None:
+    def update(self, operation: str, definition: Callable[..., Any], options: Callable[[int], dict[str, Any]],
+               frozen: Any = None) -> None:
         """Run one optimiser update in place over every parameter that has a gradient.
 
         Parameters
@@ -151,16 +155,18 @@ class Run:
             `definition(values, gradient, *moments, **options) -> (values, *moments)`.
         options : callable
             `options(step)` gives the hyper-parameters of a parameter's step number `step`, from 1.
+        frozen : 0-d bool array, optional
+            Where it is true on the device, everything stays as it is.
         """
         for first, *arrays in self._parts:
             chosen = options(self.steps[first] + 1)
-            kernel = self._kernel(operation, arrays, chosen)
+            kernel = self._kernel(operation, arrays, chosen) if frozen is None else None
             if kernel is not None:
                 kernel.forward(*arrays, **chosen)
                 continue
             values, *moments = definition(*arrays, **chosen)
             for array, new in zip((arrays[0], *arrays[2:]), (values, *moments), strict=True):
-                array[...] = new
+                array[...] = new if frozen is None else self.xp.where(frozen, array, new)
         for i, present in enumerate(self._pattern[1:]):
             if present:
                 self.steps[i] += 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import weakref
 from collections.abc import Callable, Iterable
+from functools import partial
 from itertools import chain
 from typing import Any
 
@@ -16,6 +17,7 @@ from portable_nn.optim.arena import Run
 from portable_nn.optim.clipping import clip_factor
 from portable_nn.optim.gradients import in_order
 from portable_nn.optim.groups import check_number, make_groups
+from portable_nn.optim.latch import Latch
 from portable_nn.optim.separate import make_runs
 
 
@@ -85,7 +87,8 @@ class Optimizer:
         lr = group["lr"]
         return float(lr(self.steps, self.total_steps)) if callable(lr) else lr
 
-    def step(self, gradients: Any = None, *, check_finite: bool = False) -> None:
+    def step(self, gradients: Any = None, *, check_finite: bool = False,
+             latch: Latch | None = None) -> None:
         """Make one update. Parameters that are frozen or have no gradient are passed over.
 
         Parameters
@@ -96,6 +99,8 @@ class Optimizer:
         check_finite : bool
             Raise NonFiniteError, naming the first parameter, before anything changes if a gradient is not finite.
             Waits for the device.
+        latch : Latch, optional
+            Does the same on the device without a wait: it freezes this and all later updates at a bad gradient.
 
         Raises
         ------
@@ -113,9 +118,12 @@ class Optimizer:
             run.load(run.checked([found[number] for number in numbers]), copy=self.clip_norm is not None)
         if check_finite or self.clip_norm is not None:
             self._inspect(runs, found, check_finite)
+        if latch is not None:
+            latch.see_gradients(runs)
         for run, group, _ in runs:
             lr = self._lr(group)
-            run.update(self.operation, type(self).definition, lambda step: self.options(group, lr, step))  # noqa: B023
+            run.update(self.operation, type(self).definition, partial(self.options, group, lr),
+                       None if latch is None else latch.frozen)
         self.steps += 1
 
     def zero_grad(self) -> None:

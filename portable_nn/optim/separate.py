@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
+from itertools import accumulate
 from typing import Any
 
 from portable_nn.backend.devices import native_device
@@ -15,6 +17,7 @@ class SeparateRun(Run):
     """A `Run` for JAX arrays, read-only NumPy arrays and others without writable views; updates are the definition."""
 
     def _reserve(self) -> None:
+        self.offsets = [0, *accumulate(parameter.size for parameter in self.parameters)]
         self._moments = {name: [self.xp.zeros_like(p.data) for p in self.parameters] for name in self.moment_names}
         self._gradients: list[Any] = []
 
@@ -24,20 +27,26 @@ class SeparateRun(Run):
     def load(self, gradients: list[Any], *, copy: bool) -> None:
         self._gradients = list(gradients)
 
+    def loaded(self) -> Iterator[tuple[int, Any]]:
+        return ((self.offsets[i], self.xp.reshape(g, (-1,))) for i, g in enumerate(self._gradients) if g is not None)
+
     def squares(self) -> list[Any]:
-        return [square_sum(self.xp.reshape(g, (-1,))) for g in self._gradients if g is not None]
+        return [square_sum(g) for _, g in self.loaded()]
 
     def scale(self, factor: Any) -> None:
         factor = self.xp.astype(self.xp.asarray(factor), self.dtype)
         self._gradients = [None if g is None else g * factor for g in self._gradients]
 
-    def update(self, operation: str, definition: Callable[..., Any], options: Callable[[int], dict[str, Any]]) -> None:
+    def update(self, operation: str, definition: Callable[..., Any], options: Callable[[int], dict[str, Any]],
+               frozen: Any = None) -> None:
         for i, (parameter, g) in enumerate(zip(self.parameters, self._gradients, strict=True)):
             if g is None:
                 continue
             self.steps[i] += 1
             moments = [self._moments[name][i] for name in self.moment_names]
-            values, *moments = definition(parameter.data, g, *moments, **options(self.steps[i]))
+            old = [parameter.data, *moments]
+            new = definition(old[0], g, *moments, **options(self.steps[i]))
+            values, *moments = new if frozen is None else map(partial(self.xp.where, frozen), old, new)
             parameter.data = values
             self.views[i] = parameter.data
             for name, moment in zip(self.moment_names, moments, strict=True):

@@ -1,8 +1,11 @@
 """The training loop, evaluation and prediction, history, callbacks and checkpoints."""
 
+from __future__ import annotations
+
 from portable_nn.training.callbacks import Callback, Checkpoint, EarlyStopping
 from portable_nn.training.evaluation import evaluate, predict
 from portable_nn.training.history import History
 from portable_nn.training.loop import fit
+from portable_nn.training.run import Training
 
-__all__ = ["Callback", "Checkpoint", "EarlyStopping", "History", "evaluate", "fit", "predict"]
+__all__ = ["Callback", "Checkpoint", "EarlyStopping", "History", "Training", "evaluate", "fit", "predict"]

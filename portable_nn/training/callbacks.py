@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,7 @@ from portable_nn.backend.devices import to_numpy
 from portable_nn.backend.errors import ArgumentError
 
 if TYPE_CHECKING:
-    from portable_nn.training.loop import Training
+    from portable_nn.training.run import Training
 
 
 class Callback:
@@ -54,12 +55,17 @@ class EarlyStopping(Callback):
         if mode not in ("min", "max") or patience < 1:
             raise ArgumentError('mode "min" or "max" and patience of 1 or more', f"mode={mode!r}, patience={patience}",
                                 "change them")
-        self.patience, self.monitor, self.sign, self.min_delta = patience, monitor, 1 if mode == "min" else -1, min_delta
-        self.best, self.best_epoch, self.weights = math.inf, 0, {}
+        self.patience, self.monitor, self.min_delta = patience, monitor, min_delta
+        self.sign = 1 if mode == "min" else -1
+        self._forget()
+
+    def _forget(self) -> None:
+        self.best, self.best_epoch = math.inf, 0
+        self.weights: dict[str, Any] = {}
 
     def on_start(self, training: Training) -> None:
-        if not len(training.history):  # a run of its own; a resumed one goes on
-            self.best, self.best_epoch, self.weights = math.inf, 0, {}
+        if not training.epoch:  # a run of its own; a resumed one goes on
+            self._forget()
 
     def on_epoch_end(self, training: Training) -> None:
         row = training.history.rows[-1]
@@ -102,7 +108,27 @@ class Checkpoint(Callback):
         self.path, self.every = Path(path), every
 
     def on_epoch_end(self, training: Training) -> None:
-        if training.epoch % self.every == 0 or training.epoch == training.epochs:
+        if training.epoch % self.every == 0 or training.epoch == training.epochs or training.stop:
             from portable_nn.training.checkpoint import write_checkpoint
 
             write_checkpoint(self.path, training)
+
+
+class Function(Callback):
+    """A plain function as a callback."""
+
+    def __init__(self, function: Callable[[Training], None]) -> None:
+        self.on_epoch_end = function  # type: ignore[method-assign]
+
+
+def in_calling_order(callbacks: Sequence[Any]) -> list[Callback]:
+    """Functions made callbacks, and checkpoints put last, so that they keep what the others have done."""
+    if isinstance(callbacks, Callback) or not isinstance(callbacks, Sequence):
+        raise ArgumentError("a list of callbacks", f"{callbacks!r:.60}", "put it into brackets")
+    found = []
+    for callback in callbacks:
+        if not isinstance(callback, Callback) and (isinstance(callback, type) or not callable(callback)):
+            raise ArgumentError("callbacks that are Callback objects or functions", f"{callback!r:.60}",
+                                "pass for example EarlyStopping(patience=3)")
+        found.append(callback if isinstance(callback, Callback) else Function(callback))
+    return sorted(found, key=lambda callback: isinstance(callback, Checkpoint))

@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from portable_nn.backend.devices import to_numpy
-from portable_nn.backend.errors import FileError
+from portable_nn.backend.errors import ArgumentError, FileError
 from portable_nn.data.files import read_arrays, write_arrays
-
-if TYPE_CHECKING:
-    from portable_nn.training.loop import Training
+from portable_nn.training.run import Training
 
 _KIND = "portable_nn checkpoint 1"
 
 
 def write_checkpoint(path: str | Path, training: Training) -> None:
-    """Write the model, the optimiser, the callbacks, the history and the random position."""
+    """Write the model, the optimiser, the callbacks, the history and the random position.
+
+    Raises
+    ------
+    ArgumentError
+        The history or a callback's state holds something that is neither a number, a string, a list nor a dict.
+    """
     arrays = {f"model.{name}": to_numpy(x) for name, x in training.model.state_dict().items()}
     optimizer = training.optimizer.state_dict()
     for number, state in optimizer["state"].items():
@@ -30,13 +34,13 @@ def write_checkpoint(path: str | Path, training: Training) -> None:
         arrays.update({f"callback.{number}.{name}": np.asarray(x) for name, x in state.pop("arrays", {}).items()})
         callbacks.append(state)
     facts = {
-        "epoch": training.epoch, "history": training.history.rows, "seed": training.seed, "callbacks": callbacks,
-        "model": {"seed": training.model._seed, "step": training.model._step},
-        "optimizer": {"kind": type(training.optimizer).__name__, "steps": optimizer["steps"],
+        "run": _identity(training), "epoch": training.epoch, "stop": training.stop, "history": training.history.rows,
+        "callbacks": callbacks, "random_position": training.model.random_position,
+        "optimizer": {"steps": optimizer["steps"],
+                      "groups": [_numbers(group) for group in optimizer["param_groups"]],
                       "step": {number: state["step"] for number, state in optimizer["state"].items()}},
-        "stop": training.stop,
     }
-    write_arrays(path, arrays, {"kind": _KIND, "state": json.dumps(facts)})
+    write_arrays(path, arrays, {"kind": _KIND, "state": json.dumps(facts, default=_refuse)})
 
 
 def read_checkpoint(path: str | Path, training: Training) -> None:
@@ -45,27 +49,51 @@ def read_checkpoint(path: str | Path, training: Training) -> None:
     Raises
     ------
     FileError
-        The file is missing, damaged, no checkpoint, or of another optimiser or seed.
+        The file is missing, damaged, no checkpoint, or of a run with other settings.
+    DataError
+        It is of another model.
     """
     arrays, metadata = read_arrays(path)
     if metadata.get("kind") != _KIND:
         raise FileError(f"a checkpoint in {path}", "another safetensors file", "pass the file that Checkpoint wrote")
-    facts = json.loads(metadata["state"])
-    kind = type(training.optimizer).__name__
-    if facts["optimizer"]["kind"] != kind or facts["seed"] != training.seed or len(facts["callbacks"]) != len(training.callbacks):
-        raise FileError(f"a checkpoint of {kind}, seed {training.seed} and {len(training.callbacks)} callbacks",
-                        f"{facts['optimizer']['kind']}, seed {facts['seed']} and {len(facts['callbacks'])} callbacks",
-                        "resume with the arguments of the first run")
+    try:
+        facts = json.loads(metadata["state"])
+        saved, groups, steps = facts["run"], facts["optimizer"]["groups"], facts["optimizer"]["step"]
+        state = {int(number): {"step": step, **_part(arrays, f"optimizer.{number}.")} for number, step in steps.items()}
+        progress = {name: facts[name] for name in ("epoch", "stop", "history", "callbacks", "random_position")}
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise FileError(f"a whole checkpoint in {path}", f"{error!r}", "start without resume=") from error
+    own = _identity(training)
+    other = [name for name in own if saved.get(name) != own[name]]
+    if other:
+        raise FileError(f"a checkpoint of a run with {', '.join(f'{name}={own[name]}' for name in other)}",
+                        ", ".join(f"{name}={saved.get(name)}" for name in other),
+                        "resume with the first run's arguments")
     training.model.load_state_dict(_part(arrays, "model."))
-    training.model.__dict__.update(_seed=facts["model"]["seed"], _step=facts["model"]["step"])
-    state: dict[int, dict[str, Any]] = {
-        int(number): {"step": step, **_part(arrays, f"optimizer.{number}.")}
-        for number, step in facts["optimizer"]["step"].items()}
+    training.model.random_position = tuple(progress["random_position"])
     current = training.optimizer.state_dict()
-    training.optimizer.load_state_dict({**current, "state": state, "steps": facts["optimizer"]["steps"]})
-    for number, (callback, saved) in enumerate(zip(training.callbacks, facts["callbacks"], strict=True)):
-        callback.load_state_dict({**saved, "arrays": _part(arrays, f"callback.{number}.")})
-    training.epoch, training.history.rows, training.stop = facts["epoch"], facts["history"], facts["stop"]
+    training.optimizer.load_state_dict({
+        **current, "state": state, "steps": facts["optimizer"]["steps"],
+        "param_groups": [{**group, **numbers} for group, numbers in zip(current["param_groups"], groups, strict=True)]})
+    for number, (callback, kept) in enumerate(zip(training.callbacks, progress["callbacks"], strict=True)):
+        callback.load_state_dict({**kept, "arrays": _part(arrays, f"callback.{number}.")})
+    training.epoch, training.stop, training.history.rows = progress["epoch"], progress["stop"], progress["history"]
+
+
+def _identity(training: Training) -> dict[str, Any]:
+    """What a resumed run must share with the first one."""
+    return {"optimizer": type(training.optimizer).__name__, "groups": len(training.optimizer.groups),
+            "callbacks": [type(callback).__name__ for callback in training.callbacks], **training.settings}
+
+
+def _numbers(group: dict[str, Any]) -> dict[str, Any]:
+    """The options of a group that a callback may have changed; schedules are functions of the step."""
+    return {name: value for name, value in group.items() if isinstance(value, (int, float))}
+
+
+def _refuse(value: Any) -> Any:
+    raise ArgumentError("numbers, strings, lists and dicts in the history and in callbacks' states", f"{value!r:.60}",
+                        "let metrics return numbers")
 
 
 def _part(arrays: dict[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:

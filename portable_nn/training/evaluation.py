@@ -2,45 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
-import numpy as np
-
+from portable_nn.autodiff.tree import leaves, map_leaves
 from portable_nn.backend.devices import device_name, to_device, to_numpy
-from portable_nn.backend.errors import DataError
+from portable_nn.backend.errors import ArgumentError
 from portable_nn.backend.namespace import array_namespace, is_array
-from portable_nn.data import row_count, rows
+from portable_nn.data import Batches, row_count
 from portable_nn.data.batching import map_arrays, move_and_cast
 from portable_nn.layers import Module
 from portable_nn.training.metrics import scores
-
-
-@contextmanager
-def evaluating(model: Module) -> Iterator[None]:
-    """Run with the model in evaluation mode, then put every module back as it was."""
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, mode in modes:
-            module.training = mode
-
-
-def outputs(model: Module, x: Any, *, batch_size: int) -> list[Any]:
-    """The model's raw outputs, batch by batch, where the model is."""
-    count = row_count(x)
-    if count == 0:
-        raise DataError("at least one row", "none", "pass data that is not empty")
-    device, dtype = model.device, model.dtype
-    found = []
-    with evaluating(model):
-        for start in range(0, count, batch_size):
-            batch = rows(x, slice(start, min(start + batch_size, count)))
-            found.append(model(map_arrays(batch, lambda a: move_and_cast(a, device=device, dtype=dtype))))
-    return found
+from portable_nn.training.modes import evaluating
 
 
 def predict(model: Module, x: Any, *, batch_size: int = 1024) -> Any:
@@ -48,46 +20,76 @@ def predict(model: Module, x: Any, *, batch_size: int = 1024) -> Any:
 
     Parameters
     ----------
-    x : array (N, …), CSR matrix, windows, or nested tuple of these
-        Moved to the model's device and cast to its dtype, batch by batch.
+    x : array (N, …), CSR matrix, windows, or nested tuple or dict of these
+        Moved to the model's device and cast to its dtype, batch by batch. Of windows the inputs are taken.
+    batch_size : int
+        Rows in memory at a time.
 
     Returns
     -------
-    array (N, …)
-        The outputs, on the device where x was; for a CSR matrix, NumPy.
+    array (N, …), or what the model returns with such arrays inside
+        On the device where x was; for a CSR matrix, NumPy.
+
+    Raises
+    ------
+    DataError, ShapeError, DTypeError
+        There are no rows, the parts of x have different numbers of them, or a part is no array.
     """
-    found = outputs(model, x, batch_size=batch_size)
-    xp = array_namespace(found[0])
-    whole = xp.concat(found) if len(found) > 1 else found[0]
-    home = _home(x)
-    return whole if home == device_name(whole) else to_device(whole, home)
+    x = x.as_rows()[0] if hasattr(x, "as_rows") else x
+    home = _device_of(x)
+    found = _outputs(model, x, batch_size)
+    columns = [iter(list(leaves(out))) for out in found]
+
+    def whole(first: Any) -> Any:
+        parts = [next(column) for column in columns]
+        joined = array_namespace(first).concat(parts) if len(parts) > 1 else first
+        return joined if home == device_name(joined) else to_device(joined, home)
+
+    return map_leaves(whole, found[0])
 
 
-def evaluate(model: Module, x: Any, y: Any, *, metrics: Any = None, batch_size: int = 1024) -> dict[str, Any]:
+def evaluate(model: Module, x: Any, y: Any = None, *, metrics: Any = None, batch_size: int = 1024) -> dict[str, Any]:
     """Score the model on data.
 
     Parameters
     ----------
     x, y : data of N rows
-        Moved and cast as `fit` does.
-    metrics : names, or dict of name to `function(prediction, target)`, optional
+        Moved and cast as `fit` does. Windows bring their targets along: leave y out.
+    metrics : names, or dict of name to `function(prediction, target)` of NumPy arrays, optional
         By default accuracy, precision, recall, f1 and the confusion matrix (rows are true classes) for integer targets,
         mse and mae for others.
+    batch_size : int
+        Rows in memory at a time.
 
     Returns
     -------
     dict
         Name -> score.
+
+    Raises
+    ------
+    ShapeError
+        x and y have different numbers of rows, or y does not fit what the model gives.
     """
+    if y is None:
+        if not hasattr(x, "as_rows"):
+            raise ArgumentError("targets to score against", "y=None", "pass evaluate(model, x, y)")
+        x, y = x.as_rows()
     row_count((x, y))
-    found = np.concatenate([to_numpy(part) for part in outputs(model, x, batch_size=batch_size)])
-    return scores(found, to_numpy(y), metrics)
+    return scores(to_numpy(predict(model, x, batch_size=batch_size)), to_numpy(y), metrics)
 
 
-def _home(x: Any) -> str:
+def _outputs(model: Module, x: Any, batch_size: int) -> list[Any]:
+    """The model's raw outputs, batch by batch, where the model is."""
+    batches = Batches((x,), batch_size=batch_size, seed=0, epoch=0, shuffle=False, drop_last=False, device=None,
+                      dtype=None)
+    device, dtype = model.device, model.dtype
+    with evaluating(model):
+        return [model(map_arrays(batches.raw(number)[0], lambda a: move_and_cast(a, device=device, dtype=dtype)))
+                for number in range(len(batches))]
+
+
+def _device_of(x: Any) -> str:
     """The device of the first array in the data."""
-    if isinstance(x, (tuple, list)):
-        return _home(x[0])
-    if isinstance(x, dict):
-        return _home(next(iter(x.values())))
-    return device_name(x) if is_array(x) else "cpu"
+    first = next(leaves(x), None)
+    return device_name(first) if is_array(first) else "cpu"

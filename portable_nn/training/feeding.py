@@ -7,20 +7,21 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from portable_nn.backend.devices import convert
 from portable_nn.backend.errors import ArgumentError, DataError, DTypeError
-from portable_nn.backend.namespace import is_array
+from portable_nn.backend.namespace import array_namespace, is_array
 from portable_nn.backend.random import Stream, permutation
 from portable_nn.data import Batches, check_finite, row_count, rows, to_tensors
 from portable_nn.layers import Module
 
 
 class Batch(NamedTuple):
-    """Inputs, targets and sample weights as Tensors, and how many rows they are."""
+    """Inputs, targets and sample weights as Tensors, and what the batch counts for: its rows, or their weights' sum."""
 
     x: Any
     y: Any
     weight: Any
-    rows: int
+    mass: Any
 
 
 class Feed:
@@ -55,8 +56,9 @@ class Feed:
             if not isinstance(parts, (tuple, list)) or len(parts) not in (2, 3):
                 raise DTypeError("batches that are (x, y) or (x, y, sample_weight)", f"{type(parts).__name__}",
                                  "yield tuples, for example from portable_nn.data.batches(x, y, batch_size=…)")
-            x, y, *weight = to_tensors(tuple(parts), device=device, dtype=dtype)
-            yield Batch(x, y, weight[0] if weight else None, row_count(parts[1]))
+            x, y, *rest = to_tensors(tuple(parts), device=device, dtype=dtype)
+            weight = rest[0] if rest else None
+            yield Batch(x, y, weight, row_count(parts[1]) if weight is None else _sum(weight.data, dtype))
             count += 1
         if not count:
             raise DataError("at least one batch in each epoch", f"none in epoch {number + 1}",
@@ -67,6 +69,11 @@ class Feed:
             batches = self.batches if self.batches.order is None else self.batches.epoch(number)
             return (batches.raw(i) for i in range(len(batches)))
         return iter(self.data.epoch(number) if hasattr(self.data, "epoch") else self.data)
+
+
+def _sum(weight: Any, dtype: str) -> Any:
+    xp = array_namespace(weight)
+    return xp.sum(convert(weight, dtype=dtype))
 
 
 def is_in_memory(data: Any) -> bool:
@@ -107,4 +114,5 @@ def split_validation(train: Any, validation: Any, seed: int) -> tuple[Any, Any]:
 
 
 def _is_share(validation: Any) -> bool:
-    return isinstance(validation, tuple) and len(validation) == 2 and isinstance(validation[0], str) and validation[0] == "last"
+    return (isinstance(validation, tuple) and len(validation) == 2 and isinstance(validation[0], str)
+            and validation[0] == "last" and isinstance(validation[1], float))

@@ -5,42 +5,67 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from portable_nn.backend.errors import NonFiniteError
+from portable_nn.backend.errors import NonFiniteError, ShapeError
 from portable_nn.backend.namespace import array_namespace
 from portable_nn.optim import Optimizer
+from portable_nn.optim.latch import Latch
 
-#: On a GPU a look at the loss waits for the device, so it is taken this often.
+#: On a GPU a look at the loss waits for the device, so it is taken this often; a latch holds the weights until then.
 EVERY_ON_A_GPU = 50
+_FIX = "lower the learning rate, clip gradients with clip_norm=1.0, or look for extreme values in the data"
 
 
 class Guard:
-    """Looks at losses and gradients: at every step on the host, now and then on a GPU."""
+    """Looks at losses and gradients: at every step on the host, through a latch now and then on a GPU.
+
+    Parameters
+    ----------
+    optimizer : Optimizer
+    device : str
+        Where the model is.
+    """
 
     def __init__(self, optimizer: Optimizer, device: str) -> None:
         self.optimizer = optimizer
-        self.every = EVERY_ON_A_GPU if device.startswith("cuda") else 1
-
-    def is_due(self) -> bool:
-        """Whether this step is looked at."""
-        return self.optimizer.steps % self.every == 0
+        self.latch = Latch(optimizer.parameters[0].data) if device.startswith("cuda") else None
+        self._start = optimizer.steps
 
     def check_loss(self, value: Any) -> None:
         """Raise if the loss is not finite, naming the step and the first parameter that is not."""
+        if value.size != 1:
+            raise ShapeError("a loss of one number", f"shape {value.shape}", "return its mean over the rows")
+        if self.latch is not None:
+            self.latch.see_loss(value.data)
+            return
         number = value.item()
         if not math.isfinite(number):
             culprit = first_non_finite(self.optimizer)
-            raise NonFiniteError(
-                f"a finite loss at step {self.optimizer.steps + 1}",
-                f"{number}; " + (f"parameter {culprit!r} has become non-finite" if culprit else "all parameters are finite"),
-                "lower the learning rate, clip gradients with clip_norm=1.0, or look for extreme values in the data")
+            found = f"parameter {culprit!r} has become non-finite" if culprit else "all parameters are finite"
+            raise NonFiniteError(f"a finite loss at step {self.optimizer.steps + 1}", f"{number}; {found}", _FIX)
 
     def step(self, loss: Any) -> None:
-        """Update the parameters, unless a gradient is not finite."""
+        """Update the parameters, unless the loss or a gradient is not finite."""
+        if self.latch is not None:
+            self.optimizer.step(latch=self.latch)
+            if self.optimizer.steps % EVERY_ON_A_GPU == 0:
+                self.finish()
+            return
         try:
-            self.optimizer.step(check_finite=self.is_due())
+            self.optimizer.step(check_finite=True)
         except NonFiniteError as error:
             raise NonFiniteError(f"finite gradients at step {self.optimizer.steps + 1}, loss {loss.item():.6g}",
                                  error.args[1], error.args[2]) from None
+
+    def finish(self) -> None:
+        """Read the latch, if there is one, and raise for what it holds."""
+        report = None if self.latch is None else self.latch.report()
+        if report is None:
+            return
+        step = self._start + report.step
+        self.optimizer.steps = step - 1  # the updates since then were frozen
+        culprit = None if report.parameter is None else self.optimizer.parameters[report.parameter].name
+        found = f"NaN or infinity in the gradient of {culprit!r}" if culprit else "finite gradients"
+        raise NonFiniteError(f"a finite loss and gradients at step {step}", f"loss {report.loss:.6g}; {found}", _FIX)
 
 
 def first_non_finite(optimizer: Optimizer) -> str | None:

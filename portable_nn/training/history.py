@@ -26,8 +26,8 @@ class History:
         self.interrupted = False
 
     def append(self, row: dict[str, Any]) -> None:
-        """Add the row of one epoch."""
-        self.rows.append(row)
+        """Add the row of one epoch; NumPy numbers and arrays become Python's."""
+        self.rows.append({name: value.tolist() if hasattr(value, "tolist") else value for name, value in row.items()})
 
     def __getitem__(self, column: str) -> list[Any]:
         """One column, with None where an epoch lacks it."""

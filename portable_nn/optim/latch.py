@@ -1,0 +1,81 @@
+"""A latch on the device: it freezes updates at the first loss or gradient that is not finite, and remembers which.
+
+Nothing is read back until `report` is called, so a step on a GPU need not wait, and can be captured.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from portable_nn.backend.devices import native_device, to_numpy
+from portable_nn.backend.namespace import array_namespace
+
+
+class Report(NamedTuple):
+    """Step (from 1), loss, and the number of the first parameter with a bad gradient, None where only the loss is."""
+
+    step: int
+    loss: float
+    parameter: int | None
+
+
+class Latch:
+    """Watches the losses and gradients of one run of training, where they are.
+
+    Parameters
+    ----------
+    like : array
+        Of the library, floating dtype and device to watch.
+    """
+
+    def __init__(self, like: Any) -> None:
+        self.xp, device = array_namespace(like), native_device(like)
+        kinds = self.xp.__array_namespace_info__().default_dtypes(device=device)
+        self._none = self.xp.asarray(-1, dtype=kinds["indexing"], device=device)
+        self._steps, self._step, self._element = self._none + 1, self._none, self._none
+        self._loss = self.xp.zeros((), dtype=like.dtype, device=device)
+        self._step_loss = self._loss
+        #: Whether updates are frozen, as a 0-d array.
+        self.frozen = self.xp.zeros((), dtype=self.xp.bool, device=device)
+        self._sizes: list[tuple[list[int], list[int]]] = []
+
+    def see_loss(self, loss: Any) -> None:
+        """Look at a loss of the step under way; of several, the first that is not finite counts."""
+        loss = self.xp.astype(self.xp.reshape(self.xp.asarray(loss), ()), self._loss.dtype)
+        self._step_loss = self.xp.where(self.xp.isfinite(self._step_loss), loss, self._step_loss)
+
+    def see_gradients(self, runs: list[Any]) -> None:
+        """Look at the gradients that the runs have loaded, then count the step."""
+        xp = self.xp
+        element, start = self._none, 0
+        self._sizes = [(run.offsets, numbers) for run, _, numbers in runs]
+        for run, _, _ in runs:
+            for offset, g in run.loaded():
+                bad = xp.logical_not(xp.isfinite(g))
+                place = xp.astype(xp.argmax(xp.astype(bad, xp.int32)), self._none.dtype) + (start + offset)
+                element = xp.where(xp.logical_and(xp.any(bad), element < 0), place, element)
+            start += run.offsets[-1]
+        self._steps = self._steps + 1
+        bad_step = xp.logical_or(element >= 0, xp.logical_not(xp.isfinite(self._step_loss)))
+        first = xp.logical_and(bad_step, xp.logical_not(self.frozen))
+        self._step, self._loss, self._element = (
+            xp.where(first, new, old) for new, old in
+            ((self._steps, self._step), (self._step_loss, self._loss), (element, self._element)))
+        self.frozen = xp.logical_or(self.frozen, bad_step)
+        self._step_loss = xp.zeros_like(self._step_loss)
+
+    def report(self) -> Report | None:
+        """What was found, or None. Waits for the device."""
+        if not bool(to_numpy(self.frozen)):
+            return None
+        element = int(to_numpy(self._element))
+        return Report(int(to_numpy(self._step)), float(to_numpy(self._loss)),
+                      None if element < 0 else self._parameter(element))
+
+    def _parameter(self, element: int) -> int:
+        """The number of the parameter that has this element of all runs."""
+        for offsets, numbers in self._sizes:
+            if element < offsets[-1]:
+                return numbers[max(i for i, offset in enumerate(offsets[:-1]) if offset <= element)]
+            element -= offsets[-1]
+        raise AssertionError("an element beyond the runs")
