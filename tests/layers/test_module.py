@@ -153,10 +153,19 @@ def test_integer_buffers_keep_their_dtype() -> None:
 
 
 def test_a_move_that_fails_moves_nothing() -> None:
-    model = mlp().initialize().to(dtype="float64")
+    class Stuck(layers.Parameter):
+        __slots__ = ()
+
+        def moved(self, *to: Any) -> Any:
+            raise DTypeError("a dtype that the library has", "another", "stay")
+
+    model = mlp()
+    model[3].bias = Stuck((3,), initializers.zeros)
+    model.initialize()
     with pytest.raises(DTypeError):
-        model.to("array_api_strict:no_float64")
-    assert model.device == "cpu"
+        model.to("array_api_strict:device1", dtype="float64")
+    assert (model.device, model.dtype, model[0].weight.data.dtype) == ("cpu", "float32", np.float32)
+    model = mlp().initialize()
     with pytest.raises(ArgumentError, match="floating"):
         model.to(dtype="int32")
     with pytest.raises(DTypeError, match="float99"):
