@@ -127,11 +127,10 @@ def train(options: argparse.Namespace, recipe: Recipe, encoder: models.SeriesEnc
         """Of the forecast, which is the mean of the members."""
         return float(np.mean((members.mean(axis=1) - target[:, 0]) ** 2))
 
-    history = pnn.fit(model.members, layers.MSELoss(), optimizer, train=each(parts["train"]),
-                      validation=each(parts["validation"]), metrics={"mse": mse},
-                      callbacks=[EarlyStopping(patience=10, monitor="mse")], epochs=options.epochs,
-                      batch_size=recipe.batch_size, seed=options.seed)
-    print(f"\n{history}\n")
+    pnn.fit(model.members, layers.MSELoss(), optimizer, train=each(parts["train"]),
+            validation=each(parts["validation"]), metrics={"mse": mse},
+            callbacks=[EarlyStopping(patience=10, monitor="mse")], epochs=options.epochs,
+            batch_size=recipe.batch_size, seed=options.seed)
     return model
 
 
@@ -207,15 +206,18 @@ def report(options: argparse.Namespace, series: data.Series, scores: dict[str, A
 def show_next(pipeline: models.ForecastPipeline, series: data.Series) -> None:
     """The last rows of the data, forecast without having seen them, and the rows after its end."""
     horizon = pipeline.encoder.horizon
-    last = pipeline.encoder.windows(series, len(series.values) - horizon)
-    known = pipeline.predict(last)[0]
-    for title, times, values, truth in (
-            ("the last rows of the data", last.timestamps[0], known, series.values[-horizon:]),
-            ("the next rows", *pipeline.forecast(series), None)):
-        print(f"{title}: {'forecast':>31}{'' if truth is None else 'actual':>12}")
-        for i in range(horizon):
-            actual = "" if truth is None else f"{truth[i]:12.4f}"
-            print(f"  {times[i]!s:<40}{values[i]:14.4f}{actual}")
+    count = len(series.values)
+    last = pipeline.encoder.windows(series, count - horizon)
+    unseen = pipeline.predict(last)[0]
+    for title, first, times, values, truth in (
+            ("the last rows of the data", count - horizon, last.timestamps[0], unseen, series.values),
+            ("the next rows", count, *pipeline.forecast(series), ())):
+        print(f"{title:<42}{'forecast':>12}{'actual' if len(truth) else '':>12}")
+        for row, (moment, value) in enumerate(zip(times, values), start=first):
+            actual = f"{truth[row]:12.4f}" if len(truth) else ""
+            print(f"  row {row:<8}{moment!s:<28}{value:12.4f}{actual}")
+    if pipeline.encoder.holidays:
+        print("(which of the next rows are holidays is not in the data: forecast as if none were)")
 
 
 def plot(path: str, windows: models.ForecastWindows, actual: np.ndarray, forecast: np.ndarray, label: str) -> None:
@@ -254,9 +256,6 @@ def answer(options: argparse.Namespace) -> None:
     pipeline = models.load(options.load, device=options.device)
     if not isinstance(pipeline, models.ForecastPipeline):
         raise pnn.FileError("a folder that this example saved", f"a {type(pipeline).__name__}", "pass another folder")
-    if options.data in NAMES and pipeline.target not in (NAMES[options.data], "Temperature"):
-        raise pnn.ArgumentError(f"--data with the column {pipeline.target}, which this model forecasts", options.data,
-                                "pass the data that the model was trained on")
     options.target, options.features = pipeline.target, pipeline.covariates
     show_next(pipeline, read(options)[0])
 
