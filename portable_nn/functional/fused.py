@@ -78,7 +78,7 @@ class Fused:
         if T is None:
             return self._run(plan, raw, options)
         parents = tuple([x._node if type(x) is T else None for x in arrays])
-        if not any(parents) or not is_recording():
+        if not (any(parents) and is_recording()):
             return plan.namespace.wrap(self._run(plan, raw, options))
         kernel = self._choose(plan, raw, options)
         if kernel is not None and kernel.backward is not None:

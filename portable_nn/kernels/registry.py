@@ -36,6 +36,7 @@ class Kernel(NamedTuple):
 
 _kernels: dict[tuple[str, str], list[Kernel]] = {}
 _loaded: set[str] = set()
+_libraries: dict[int, str] = {}
 #: Operation -> what runs without a kernel, "generic" pair or "definition".
 _fallbacks: dict[str, str] = {}
 #: What stands in for the kernels in this context: None, "definition" or "generic".
@@ -78,8 +79,10 @@ def entries(operation: str, library: str) -> list[Kernel]:
 
 def loaded_entries(operation: str, xp: Any) -> list[Kernel]:
     """As `entries`, for a raw namespace, whose kernels are imported if they are not yet."""
-    library = namespace_name(xp)
-    load(library)
+    library = _libraries.get(id(xp))
+    if library is None:
+        library = _libraries[id(xp)] = namespace_name(xp)
+        load(library)
     return entries(operation, library)
 
 

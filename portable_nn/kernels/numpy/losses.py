@@ -17,23 +17,21 @@ def cross_entropy(logits: np.ndarray, target: np.ndarray, weight: np.ndarray | N
     rows, labels = as_rows(logits), target.reshape(-1)
     count, width = rows.shape
     check_range("labels", labels, width)
-    probabilities = np.empty((count, width), dtype=rows.dtype)
-    losses = np.empty(count, dtype=rows.dtype)
-    chosen = np.arange(0, count * width, width)                      # flat positions of the labels
-    chosen += labels.astype(chosen.dtype, copy=False)
+    powers = np.empty(rows.shape, dtype=rows.dtype)                  # softmax times sums
+    sums, losses = np.empty((2, count), dtype=rows.dtype)
     for block in row_blocks(count, width):
-        p = probabilities[block]
-        m, sums = exponentials(rows[block], p)
-        np.add(np.log(sums), m if m.ndim == 0 else m[:, 0], out=losses[block])
-        np.multiply(p, np.reciprocal(sums, out=sums)[:, None], out=p)
+        m, sums[block] = exponentials(rows[block], powers[block])
+        np.add(np.log(sums[block]), m if m.ndim == 0 else m[:, 0], out=losses[block])
+    chosen = np.arange(0, count * width, width)                      # flat positions of the labels
+    np.add(chosen, labels, out=chosen, casting="unsafe")
     losses -= rows.reshape(-1).take(chosen)
     scale = None if weight is None else weight.take(labels)
     out = losses if scale is None else losses * scale
-    return out.reshape(target.shape), (probabilities, chosen, scale, losses, labels, logits.shape)
+    return out.reshape(target.shape), (powers, sums, chosen, scale, losses, labels, logits.shape)
 
 
 def cross_entropy_backward(xp: Any, g: Any, saved: Any, needs: Any) -> tuple:
-    probabilities, chosen, scale, losses, labels, shape = saved
+    powers, sums, chosen, scale, losses, labels, shape = saved
     g_logits = g_weight = None
     g = g.reshape(-1)
     if needs[2]:
@@ -41,7 +39,8 @@ def cross_entropy_backward(xp: Any, g: Any, saved: Any, needs: Any) -> tuple:
     if needs[0]:
         if scale is not None:
             g = g * scale
-        g_logits = np.multiply(probabilities, g[:, None], out=probabilities)  # they are nobody else's
+        np.divide(g, sums, out=sums)
+        g_logits = np.multiply(powers, sums[:, None], out=powers)  # they are nobody else's
         g_logits.reshape(-1)[chosen] -= g
         g_logits = g_logits.reshape(shape)
     return g_logits, None, g_weight
