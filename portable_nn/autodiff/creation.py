@@ -44,6 +44,7 @@ def add_creation(namespace: Any) -> None:
 
     def meshgrid(*arrays, indexing="xy"):
         """As the standard's, by reshaping and broadcasting, so that it is recorded."""
+        arrays = tuple([namespace.reshape(x, (-1,)) if x.ndim == 0 else lift(x) for x in arrays])
         count = len(arrays)
         order = list(range(count))
         if indexing == "xy" and count > 1:
@@ -54,7 +55,7 @@ def add_creation(namespace: Any) -> None:
             axis = order.index(position)
             grids.append(namespace.broadcast_to(
                 namespace.reshape(x, (1,) * axis + (x.shape[0],) + (1,) * (count - axis - 1)), shape))
-        return tuple(grids) if count > 1 else (namespace.positive(arrays[0]),)
+        return tuple(grids)
 
     def result_type(*arrays_and_dtypes):
         return raw.result_type(*(x._data if isinstance(x, Tensor) else x for x in arrays_and_dtypes))

@@ -7,7 +7,7 @@ from typing import Any
 
 from portable_nn.autodiff.engine import Node, is_recording
 from portable_nn.autodiff.primitive import index_dtype, to_native_device, write
-from portable_nn.autodiff.rules import Rule, refuse_dtype
+from portable_nn.autodiff.rules import RULES, Rule, refuse_dtype
 from portable_nn.backend.errors import GradientError, ShapeError
 
 _SLICE_BACK = Rule("", lambda xp, g, axis, start, stop: g[(*(slice(None),) * axis, slice(start, stop), ...)])
@@ -18,6 +18,8 @@ def add_derived(namespace: Any) -> None:
     """Put joining, indexing, casting and sorting functions into `namespace`."""
     raw, T, lift, unwrap = namespace.raw, namespace.Tensor, namespace.lift, namespace.unwrap
     record = namespace.record_operation
+
+    getitem_rule = RULES["getitem"]["x"]
 
     def concat(arrays, /, *, axis=0):
         arrays = [lift(x) for x in arrays]
@@ -88,12 +90,16 @@ def add_derived(namespace: Any) -> None:
         return namespace.take_along_axis(x, order, axis=axis)
 
     def broadcast_arrays(*arrays):
-        shape = raw.broadcast_arrays(*map(unwrap, arrays))[0].shape
-        return tuple(namespace.broadcast_to(x, shape) for x in arrays)
+        shapes = [x.shape for x in raw.broadcast_arrays(*map(unwrap, arrays))]
+        return tuple(namespace.broadcast_to(x, shape) for x, shape in zip(arrays, shapes, strict=True))
 
     def getitem(x, key):
         key = tuple(map(_raw_key, key)) if isinstance(key, tuple) else _raw_key(key)
-        return record("getitem", lambda x, *, key: x[key], ("x",), (x,), {"key": key})
+        data, node = x._data, x._node
+        out = data[key]
+        if node is None or not is_recording():
+            return T(out)
+        return T(out, Node(((node, getitem_rule, (data.shape, key), None),)))
 
     def _raw_key(part):
         return part._data if type(part) is T else part

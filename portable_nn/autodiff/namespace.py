@@ -15,13 +15,16 @@ from portable_nn.autodiff.elementwise import make_binary, make_unary
 from portable_nn.autodiff.engine import Node, Output, is_recording
 from portable_nn.autodiff.operators import bind_operators, make_tensor_type
 from portable_nn.autodiff.rules import COMPOSED, DISCRETE, RULES, load_rules, refuse, refuse_dtype
-from portable_nn.autodiff.signatures import generate, split
+from portable_nn.autodiff.signatures import Signature, generate, generate_direct, split
 from portable_nn.autodiff.tensor import Tensor
 from portable_nn.backend.errors import DTypeError
 from portable_nn.backend.namespace import array_namespace, namespace_name, register_namespace
 
 _namespaces: dict[int, TensorNamespace] = {}
 _building = threading.Lock()
+#: Functions with several results, and array arguments that may be left out: what `record_operation` sees to.
+SEVERAL = frozenset({"eigh", "slogdet"})
+OPTIONAL = frozenset({"min", "max", "sorter"})
 _PYTHON_SCALARS = frozenset({bool, int, float, complex})
 
 
@@ -161,7 +164,23 @@ class TensorNamespace(types.ModuleType):
         for text in signatures:
             name, _ = split(text)
             if hasattr(library, name):
-                setattr(target, name, generate(text, getattr(library, name), self.record_operation))
+                setattr(target, name, self._wrapper(text, getattr(library, name)))
+
+    def _wrapper(self, text: str, function: Any) -> Any:
+        """The recording function of a signature: a direct one where nothing about it is special."""
+        signature = Signature(text)
+        name, arrays = signature.name, signature.arrays
+        special = name in COMPOSED or name in SEVERAL or set(arrays) & OPTIONAL
+        if special or set(RULES.get(name, ())) != set(arrays):
+            return generate(text, function, self.record_operation)
+
+        def check(out: Any) -> None:
+            if not self.is_real_floating[out.dtype]:
+                refuse_dtype(name, out.dtype)
+
+        scope = {"T": self.Tensor, "function": function, "unwrap": self.unwrap, "is_recording": is_recording,
+                 "make_node": Node, "check": check}
+        return generate_direct(text, scope, RULES[name])
 
     def _add_extension(self, extension: str, signatures: list[str], shared: tuple[str, ...]) -> None:
         library = getattr(self.raw, extension, None)
