@@ -78,8 +78,8 @@ def read(options: argparse.Namespace) -> tuple[data.Series, Recipe]:
         options.features = options.features or []
         series, has_time = data.load_series_csv(options.data, options.target, options.features)
         recipe = recipe_for(series, has_time)
-    return series, fitted_to(recipe._replace(context=options.context or recipe.context,
-                                             horizon=options.horizon or recipe.horizon))
+    return series, fitted_to(recipe._replace(context=recipe.context if options.context is None else options.context,
+                                             horizon=recipe.horizon if options.horizon is None else options.horizon))
 
 
 def recipe_for(series: data.Series, has_time: bool) -> Recipe:
@@ -150,7 +150,8 @@ def run(options: argparse.Namespace) -> None:
     if options.smoke:
         series = data.Series(*(part[:4000] if isinstance(part, np.ndarray) else part for part in series))
     options.model = options.model or recipe.model
-    options.epochs = options.epochs or (1 if options.smoke else recipe.epochs)
+    if options.epochs is None:
+        options.epochs = 1 if options.smoke else recipe.epochs
 
     # Three stretches of time: the past to learn from, later rows to choose by, and the last ones to be judged by.
     learn, choose, judge = data.split_in_time(len(series.values))
@@ -283,7 +284,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parse(arguments)
     try:
         answer(options) if options.load else run(options)
-    except pnn.PortableNNError as error:
+    except (pnn.PortableNNError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0

@@ -105,8 +105,9 @@ def test_the_configuration_rebuilds_it():
 
 @pytest.mark.parametrize(("options", "message"), [
     ({"body": "oracle"}, "linear"), ({"lags": (13,)}, "context of 12"), ({"lags": ()}, "lags"),
-    ({"horizon": 0}, "horizon"), ({"lags": (-1,)}, "lags"), ({"covariates": -1}, "covariates"), ({"members": 0}, "members"),
-    ({"width": 3}, "width"), ({"recent": 13}, "recent"), ({"coarse": 0}, "coarse"), ({"ahead": 6}, "ahead"), ({"day": -1}, "day")])
+    ({"horizon": 0}, "horizon"), ({"lags": (-1,)}, "lags"), ({"covariates": -1}, "covariates"),
+    ({"members": 0}, "members"), ({"width": 3}, "width"), ({"recent": 13}, "recent"), ({"coarse": 0}, "coarse"),
+    ({"ahead": 6}, "ahead"), ({"day": -1}, "day")])
 def test_bad_options(options, message):
     with pytest.raises(ArgumentError, match=message):
         Forecaster(**{**SIZES._asdict(), **options})
