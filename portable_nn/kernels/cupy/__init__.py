@@ -1,0 +1,3 @@
+"""Fast paths on CuPy arrays. There are none yet: every operation runs there as its generic pair."""
+
+from __future__ import annotations
