@@ -96,7 +96,8 @@ def test_another_target_without_features(capsys):
     (None, ["--target", "profit"], ["profit", "sales"]), (None, ["--features", "wind"], ["wind", "heat"]),
     (("50.", "n/a"), [], ["n/a", "line", "sales"]), (("50.", "nan"), [], ["nan", "sales", "row"]),
     (None, ["--context", "590"], ["590", "600 rows"]),
-    (None, ["--context", "410"], ["410", "rows"]), (None, ["--epochs", "-1"], ["epochs"]), (None, ["--horizon", "-1"], ["horizon"]),
+    (None, ["--context", "410"], ["410", "rows"]), (None, ["--epochs", "-1"], ["epochs"]),
+    (None, ["--horizon", "-1"], ["horizon"]),
     (None, ["--load", "nowhere"], ["nowhere"]), (None, ["--device", "abacus"], ["abacus"])])
 def test_mistakes_are_one_line(tmp_path, capsys, change, options, words):
     arguments = write_csv(tmp_path / "a.csv")
