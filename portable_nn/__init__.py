@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from portable_nn.backend.errors import ShapeError as ShapeError
     from portable_nn.backend.namespace import array_namespace as array_namespace
     from portable_nn.layers import functional_call as functional_call
-    from portable_nn.layers import summary as summary
+    from portable_nn.layers.summary import summary as summary
     from portable_nn.models import load as load
     from portable_nn.models import load_weights as load_weights
     from portable_nn.models import save as save
