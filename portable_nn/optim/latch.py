@@ -30,8 +30,8 @@ class Latch:
 
     def __init__(self, like: Any) -> None:
         self.xp, device = array_namespace(like), native_device(like)
-        kinds = self.xp.__array_namespace_info__().default_dtypes(device=device)
-        self._none = self.xp.asarray(-1, dtype=kinds["indexing"], device=device)
+        integers = self.xp.__array_namespace_info__().dtypes(device=device, kind="signed integer")
+        self._none = self.xp.asarray(-1, dtype=integers.get("int64", integers["int32"]), device=device)
         self._steps, self._step, self._element = self._none + 1, self._none, self._none
         self._loss = self.xp.zeros((), dtype=like.dtype, device=device)
         self._step_loss = self._loss
@@ -51,9 +51,8 @@ class Latch:
         self._sizes = [(run.offsets, numbers) for run, _, numbers in runs]
         for run, _, _ in runs:
             for offset, g in run.loaded():
-                bad = xp.logical_not(xp.isfinite(g))
-                place = xp.astype(xp.argmax(xp.astype(bad, xp.int32)), self._none.dtype) + (start + offset)
-                element = xp.where(xp.logical_and(xp.any(bad), element < 0), place, element)
+                if g.shape[0]:
+                    element = xp.where(element < 0, self._first_bad(g, start + offset), element)
             start += run.offsets[-1]
         self._steps = self._steps + 1
         bad_step = xp.logical_or(element >= 0, xp.logical_not(xp.isfinite(self._step_loss)))
@@ -63,6 +62,14 @@ class Latch:
             ((self._steps, self._step), (self._step_loss, self._loss), (element, self._element)))
         self.frozen = xp.logical_or(self.frozen, bad_step)
         self._step_loss = xp.zeros_like(self._step_loss)
+
+    def _first_bad(self, g: Any, start: int) -> Any:
+        """The place, counted from `start`, of the first element that is not finite, or -1, as a 0-d array."""
+        xp, dtype = self.xp, self._none.dtype
+        places = xp.arange(start, start + g.shape[0], dtype=dtype, device=native_device(g))
+        beyond = xp.full(g.shape, xp.iinfo(dtype).max, dtype=dtype, device=native_device(g))
+        first = xp.min(xp.where(xp.isfinite(g), beyond, places))
+        return xp.where(first < beyond[0, ...], first, self._none)
 
     def report(self) -> Report | None:
         """What was found, or None. Waits for the device."""

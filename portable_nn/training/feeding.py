@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -41,6 +41,9 @@ class Feed:
             check_finite(parts)
             self.batches = Batches(parts, batch_size=batch_size, seed=seed, epoch=0, shuffle=shuffle, drop_last=False,
                                    device=None, dtype=None)
+        elif not isinstance(data, Iterable):
+            raise DTypeError("(x, y), (x, y, sample_weight), windows, or an iterable of batches", f"{data!r:.60}",
+                             "pass train=(x, y)")
 
     @property
     def length(self) -> int | None:

@@ -27,7 +27,7 @@ class Guard:
 
     def __init__(self, optimizer: Optimizer, device: str) -> None:
         self.optimizer = optimizer
-        self.latch = Latch(optimizer.parameters[0].data) if device.startswith("cuda") else None
+        self.latch = None if _may_wait(device) else Latch(optimizer.parameters[0].data)
         self._start = optimizer.steps
 
     def check_loss(self, value: Any) -> None:
@@ -66,6 +66,10 @@ class Guard:
         culprit = None if report.parameter is None else self.optimizer.parameters[report.parameter].name
         found = f"NaN or infinity in the gradient of {culprit!r}" if culprit else "finite gradients"
         raise NonFiniteError(f"a finite loss and gradients at step {step}", f"loss {report.loss:.6g}; {found}", _FIX)
+
+
+def _may_wait(device: str) -> bool:
+    return not device.startswith("cuda")
 
 
 def first_non_finite(optimizer: Optimizer) -> str | None:

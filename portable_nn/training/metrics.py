@@ -48,6 +48,9 @@ def resolve(metrics: Mapping[str, Metric] | Sequence[str]) -> dict[str, Metric]:
         A name is not known.
     """
     if isinstance(metrics, Mapping):
+        if not all(callable(function) for function in metrics.values()):
+            raise ArgumentError("metrics that are names or functions", f"{dict(metrics)!r:.60}",
+                                'pass for example {"gap": lambda prediction, target: …}')
         return dict(metrics)
     metrics = [metrics] if isinstance(metrics, str) else metrics
     unknown = [name for name in metrics if name not in _METRICS]
