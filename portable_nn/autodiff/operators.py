@@ -36,6 +36,7 @@ def bind_operators(kind: type[Tensor], namespace: Any) -> None:
         function = getattr(namespace, name)
         setattr(kind, f"__{operator}__", function)
         setattr(kind, f"__r{operator}__", _swapped(function))
+        setattr(kind, f"__i{operator}__", function)  # x += y rebinds x; no values change in place
     for operator, name in _COMPARISONS.items():
         setattr(kind, f"__{operator}__", getattr(namespace, name))
     for operator, name in {"neg": "negative", "pos": "positive", "abs": "abs", "invert": "bitwise_invert"}.items():
