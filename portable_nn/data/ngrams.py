@@ -13,7 +13,7 @@ from portable_nn.backend.errors import ArgumentError, DataError, FileError, Shap
 
 COUNTS = ("raw", "log", "binary")
 DAMAGED = "save the model again: the file is damaged"
-NORMS = ("l2", "block", None)
+NORMS = ("block", "order", "l2", None)
 _LINE_BREAK = re.compile(r"<br\s*/?>", re.IGNORECASE)
 
 
@@ -157,6 +157,21 @@ def normalize_rows(groups: list[list[Any]]) -> None:
         lengths[lengths == 0] = 1.0
         for block in blocks:
             block.data /= np.repeat(lengths, np.diff(block.indptr)).astype(np.float32)
+
+
+def orders(block: str, counter: Any) -> np.ndarray:
+    """n of each column's n-gram, int64 (V,)."""
+    order = np.empty(len(counter.vocabulary_), dtype=np.int64)
+    for name, column in counter.vocabulary_.items():
+        order[column] = len(name) if block == "characters" else name.count(" ") + 1
+    return order
+
+
+def normalize_orders(block: Any, order: np.ndarray) -> None:
+    """Divide, in place, in each row of a CSR block the n-grams of each n by their Euclidean length."""
+    group = np.repeat(np.arange(block.shape[0]), np.diff(block.indptr)) * (order.max() + 1) + order[block.indices]
+    lengths = np.sqrt(np.bincount(group, weights=block.data.astype(np.float64) ** 2))
+    block.data /= lengths[group].astype(np.float32)
 
 
 def unit_scale(matrix: Any) -> float:

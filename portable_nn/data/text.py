@@ -40,8 +40,9 @@ class TextVectorizer:
         Whether n-grams weigh more the fewer texts have them.
     naive_bayes : float, optional
         The smoothing α of the log-count ratio; None multiplies nothing. Needs labels 0 and 1 in `fit`.
-    norm : "block", "l2" or None
-        Divide the words and the characters of a row each by their length, the whole row by its, or nothing.
+    norm : "block", "order", "l2" or None
+        Divide the words and the characters of a row each by their Euclidean length; or within them the n-grams of each
+        n, so that the many pairs and triples of words do not outweigh the words; or the whole row by its; or nothing.
     character_weight : float
         Multiplies the columns of characters.
     rescale : bool
@@ -73,6 +74,7 @@ class TextVectorizer:
             "token_pattern": token_pattern})
         self._blocks = [name for name in ("words", "characters") if self._options[name] is not None]
         self._counters: dict[str, Any] = {}
+        self._orders: dict[str, np.ndarray] = {}  # made when first needed
         self._arrays: dict[str, np.ndarray] = {}
         self._scale = 1.0
 
@@ -104,7 +106,7 @@ class TextVectorizer:
         if self._options["idf"]:
             frequency = np.concatenate([block.getnnz(axis=0) for block in blocks])
             arrays["idf"] = (1 + np.log((1 + len(texts)) / (1 + frequency))).astype(np.float32)
-        self._counters, self._arrays, self._scale = counters, arrays, 1.0
+        self._counters, self._orders, self._arrays, self._scale = counters, {}, arrays, 1.0
         blocks = self._counts_weighted(blocks)
         if self._options["naive_bayes"] is not None:
             ratios = [ngrams.log_count_ratio(block, labels, self._options["naive_bayes"]) for block in blocks]
@@ -193,8 +195,17 @@ class TextVectorizer:
                 block.data *= self._arrays["idf"][start:start + block.shape[1]][block.indices]
             start += block.shape[1]
         if self._options["norm"] is not None:
-            ngrams.normalize_rows([blocks] if self._options["norm"] == "l2" else [[block] for block in blocks])
+            self._normalize(blocks)
         return blocks
+
+    def _normalize(self, blocks: list[Any]) -> None:
+        if self._options["norm"] == "order":
+            if not self._orders:
+                self._orders = {name: ngrams.orders(name, counter) for name, counter in self._counters.items()}
+            for name, block in zip(self._blocks, blocks, strict=True):
+                ngrams.normalize_orders(block, self._orders[name])
+        else:
+            ngrams.normalize_rows([blocks] if self._options["norm"] == "l2" else [[block] for block in blocks])
 
     def _columns_weighted(self, blocks: list[Any]) -> Any:
         """The blocks side by side, each column times |r| and its block's weight."""

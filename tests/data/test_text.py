@@ -36,6 +36,16 @@ def test_words_and_characters_are_one_matrix_with_unit_rows(texts):
     characters = TfidfVectorizer(ngram_range=(2, 4), analyzer="char_wb").fit_transform(texts)
     np.testing.assert_allclose(blocks.toarray(), sparse.hstack([words, characters]).toarray(), rtol=2e-5)
     assert vectorizer.size == blocks.shape[1]
+    each = TextVectorizer(words=(1, 2), characters=(2, 3), count="raw", norm="order")
+    orders = [TfidfVectorizer(ngram_range=(1, 1)), TfidfVectorizer(ngram_range=(2, 2)),
+              TfidfVectorizer(ngram_range=(2, 2), analyzer="char_wb"),
+              TfidfVectorizer(ngram_range=(3, 3), analyzer="char_wb")]
+    if all(text.count(" ") for text in texts):  # else scikit-learn finds no pair of words
+        expected = sparse.hstack([order.fit_transform(texts) for order in orders]).toarray()
+        names = np.concatenate([order.get_feature_names_out() for order in orders])
+        places = [*np.argsort(names[:(n := orders[0].idf_.size + orders[1].idf_.size)], kind="stable"),
+                  *(n + np.argsort(names[n:], kind="stable"))]
+        np.testing.assert_allclose(each.fit_transform(texts).toarray(), expected[:, places], rtol=2e-5)
     whole = TextVectorizer(words=(1, 2), characters=(2, 4), norm="l2").fit_transform(texts)
     np.testing.assert_allclose(np.sqrt(whole.multiply(whole).sum(axis=1)), 1, rtol=1e-5)
 

@@ -22,7 +22,8 @@ TEXTS = ["a fine film", "a dull film", "fine <br /> acting"]
 
 
 def make_pipeline(seed=0):
-    vectorizer = TextVectorizer(words=(1, 2), characters=(2, 3), naive_bayes=1.0, rescale=True).fit(TEXTS, [1, 0, 1])
+    vectorizer = TextVectorizer(words=(1, 2), characters=(2, 3), naive_bayes=1.0, norm="order",
+                                rescale=True).fit(TEXTS, [1, 0, 1])
     return TextPipeline(vectorizer, TextClassifier(vectorizer.size, width=2).initialize(seed), ["négatif", "positif"])
 
 
