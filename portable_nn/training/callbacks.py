@@ -52,8 +52,8 @@ class EarlyStopping(Callback):
     def __init__(self, patience: int = 5, monitor: str = "validation", mode: str | None = None,
                  min_delta: float = 0.0) -> None:
         mode = mode or ("max" if monitor in ("accuracy", "precision", "recall", "f1") else "min")
-        if mode not in ("min", "max") or patience < 1:
-            raise ArgumentError('mode "min" or "max" and patience of 1 or more', f"mode={mode!r}, patience={patience}",
+        if mode not in ("min", "max") or not isinstance(patience, int) or patience < 1:
+            raise ArgumentError('mode "min" or "max" and patience of 1 or more', f"mode={mode!r}, patience={patience!r}",
                                 "change them")
         self.patience, self.monitor, self.min_delta = patience, monitor, min_delta
         self.sign = 1 if mode == "min" else -1
@@ -69,8 +69,9 @@ class EarlyStopping(Callback):
 
     def on_epoch_end(self, training: Training) -> None:
         row = training.history.rows[-1]
-        if self.monitor not in row:
-            raise ArgumentError(f"a column to monitor among {sorted(row)}", f"{self.monitor!r}",
+        numbers = [name for name, value in row.items() if isinstance(value, (int, float))]
+        if self.monitor not in numbers:
+            raise ArgumentError(f"a column of numbers to monitor among {numbers}", f"{self.monitor!r}",
                                 "pass validation= or metrics= to fit, or monitor another column")
         figure = self.sign * row[self.monitor]
         if figure < self.best - self.min_delta:

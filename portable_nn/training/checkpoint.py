@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from portable_nn.backend.devices import to_numpy
-from portable_nn.backend.errors import ArgumentError, FileError
+from portable_nn.backend.errors import ArgumentError, FileError, PortableNNError
 from portable_nn.data.files import read_arrays, write_arrays
 from portable_nn.training.run import Training
 
@@ -69,12 +69,16 @@ def read_checkpoint(path: str | Path, training: Training) -> None:
         raise FileError(f"a checkpoint of a run with {', '.join(f'{name}={own[name]}' for name in other)}",
                         ", ".join(f"{name}={saved.get(name)}" for name in other),
                         "resume with the first run's arguments")
-    training.model.load_state_dict(_part(arrays, "model."))
-    training.model.random_position = tuple(progress["random_position"])
     current = training.optimizer.state_dict()
     training.optimizer.load_state_dict({
         **current, "state": state, "steps": facts["optimizer"]["steps"],
         "param_groups": [{**group, **numbers} for group, numbers in zip(current["param_groups"], groups, strict=True)]})
+    try:
+        training.model.load_state_dict(_part(arrays, "model."))
+    except PortableNNError:
+        training.optimizer.load_state_dict(current)
+        raise
+    training.model.random_position = tuple(progress["random_position"])
     for number, (callback, kept) in enumerate(zip(training.callbacks, progress["callbacks"], strict=True)):
         callback.load_state_dict({**kept, "arrays": _part(arrays, f"callback.{number}.")})
     training.epoch, training.stop, training.history.rows = progress["epoch"], progress["stop"], progress["history"]

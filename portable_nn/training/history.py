@@ -30,7 +30,9 @@ class History:
         self.rows.append({name: value.tolist() if hasattr(value, "tolist") else value for name, value in row.items()})
 
     def __getitem__(self, column: str) -> list[Any]:
-        """One column, with None where an epoch lacks it."""
+        """One column, with None where an epoch lacks it; KeyError where all do."""
+        if self.rows and not any(column in row for row in self.rows):
+            raise KeyError(f"no column {column!r} among {list(self.rows[0])}")
         return [row.get(column) for row in self.rows]
 
     def __len__(self) -> int:
