@@ -49,6 +49,13 @@ def test_extreme_values(backend: Backend, name: str) -> None:
     np.testing.assert_allclose(to_numpy(x.grad), slopes.get(name, [0, 0, 0.5, 1, 1]), atol=1e-6)
 
 
+def test_sigmoid_is_accurate_in_both_tails(backend: Backend) -> None:
+    """To a few units in the last place where the result is 1e-30, so that its logarithm can be taken."""
+    x = np.linspace(-70, 30, 201, dtype=np.float32)
+    expected = scipy.special.expit(x.astype(np.float64))
+    np.testing.assert_allclose(to_numpy(functional.sigmoid(backend.asarray(x))), expected, rtol=1e-5)
+
+
 @pytest.mark.parametrize("name", REFERENCES)
 def test_nan_stays(name: str) -> None:
     x = np.asarray([np.nan, 1.0])

@@ -14,6 +14,7 @@ from portable_nn.kernels.registry import register
 #: What erf_block takes at most.
 _ERF_BLOCK = 8192
 _CUBIC = 0.044715
+_LOWEST = {"f": np.float32(-88), "d": np.float64(-709)}
 _ROOT = math.sqrt(2 / math.pi)
 
 
@@ -27,12 +28,12 @@ def relu_backward(xp: Any, g: Any, saved: Any, needs: Any) -> tuple:
 
 
 def sigmoid_block(out: np.ndarray, x: np.ndarray) -> None:
-    """1/2 + tanh(x/2)/2: NumPy's tanh is quicker than its exp, and nothing overflows."""
-    half = CONSTANTS[x.dtype.char].half
-    np.multiply(x, half, out=out)
-    np.tanh(out, out=out)
-    np.multiply(out, half, out=out)
-    np.add(out, half, out=out)
+    """1 / (1 + exp(-x)), accurate in both tails, which the quicker 1/2 + tanh(x/2)/2 is not: it is 0 below -17."""
+    np.maximum(x, _LOWEST[x.dtype.char], out=out)  # exp does not overflow
+    np.negative(out, out=out)
+    np.exp(out, out=out)
+    np.add(out, CONSTANTS[x.dtype.char].one, out=out)
+    np.reciprocal(out, out=out)
 
 
 def sigmoid(x: np.ndarray) -> tuple[np.ndarray, Any]:
