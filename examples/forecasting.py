@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from threadpoolctl import threadpool_limits  # scikit-learn brings it
 
 import portable_nn as pnn
 from portable_nn import data, layers, models, optim
@@ -283,7 +284,9 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
 def main(arguments: list[str] | None = None) -> int:
     options = parse(arguments)
     try:
-        answer(options) if options.load else run(options)
+        # Products this small gain little from a second thread, and wait long for it where the cores are shared.
+        with threadpool_limits(1, user_api="blas"):
+            answer(options) if options.load else run(options)
     except (pnn.PortableNNError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -24,7 +24,8 @@ class Members(layers.Module):
     """
 
     def __init__(self, sizes: ForecastSizes, lags: Sequence[int], body: layers.Module, members: int) -> None:
-        self.sizes, self.lags, self.count, self.body = sizes, tuple(lags), members, body
+        self.sizes, self.lags, self.count = sizes, tuple(lags), members
+        self.body: Any = body
 
     def forward(self, inputs: ForecastInputs) -> Any:
         inputs = self.sizes.check(inputs)
@@ -122,7 +123,7 @@ class Forecaster(layers.Module):
     def config(self) -> dict[str, Any]:
         """The constructor's arguments, as JSON holds them."""
         return {**self.sizes._asdict(), "body": self.body_name, "lags": list(self.members.lags),
-                "members": self.members.count, **self.members.body.config()}  # type: ignore[operator]
+                "members": self.members.count, **self.members.body.config()}
 
 
 def _count(name: str, value: Any) -> int:

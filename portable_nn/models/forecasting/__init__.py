@@ -7,7 +7,8 @@ JSON holds them.
 
 from __future__ import annotations
 
-from portable_nn.layers import Module
+from typing import Any
+
 from portable_nn.models.forecasting.encoder import ForecastWindows as ForecastWindows
 from portable_nn.models.forecasting.encoder import SeriesEncoder as SeriesEncoder
 from portable_nn.models.forecasting.flat import LinearBody as LinearBody
@@ -18,4 +19,4 @@ from portable_nn.models.forecasting.naive import naive_forecasts as naive_foreca
 from portable_nn.models.forecasting.naive import ridge_forecasts as ridge_forecasts
 
 #: What `Forecaster(body=…)` may name.
-BODIES: dict[str, type[Module]] = {"linear": LinearBody, "mlp": MLPBody}
+BODIES: dict[str, Any] = {"linear": LinearBody, "mlp": MLPBody}
