@@ -182,7 +182,7 @@ def run(options: argparse.Namespace) -> None:
     if options.plot:
         plot(options.plot, parts["test"], actual["test"], forecast["test"], f"{options.target} {series.unit}".strip())
     if options.json:
-        write_json(options.json, {"seed": options.seed, "device": options.device, "model": options.model,
+        write_json(options.json, {"seed": options.seed, "device": model.device, "model": options.model,
                                   "epochs": options.epochs, "seconds": seconds, **scores, "baselines": naive})
 
 
