@@ -7,6 +7,10 @@ from portable_nn.layers.activations import ReLU as ReLU
 from portable_nn.layers.activations import Sigmoid as Sigmoid
 from portable_nn.layers.activations import Tanh as Tanh
 from portable_nn.layers.calls import functional_call as functional_call
+from portable_nn.layers.cells import GRUCell as GRUCell
+from portable_nn.layers.cells import LSTMCell as LSTMCell
+from portable_nn.layers.cells import from_joint_weights as from_joint_weights
+from portable_nn.layers.cells import reorder_gates as reorder_gates
 from portable_nn.layers.containers import ModuleDict as ModuleDict
 from portable_nn.layers.containers import ModuleList as ModuleList
 from portable_nn.layers.containers import Sequential as Sequential
@@ -22,6 +26,8 @@ from portable_nn.layers.losses import MSELoss as MSELoss
 from portable_nn.layers.module import Module as Module
 from portable_nn.layers.normalization import LayerNorm as LayerNorm
 from portable_nn.layers.parameter import Parameter as Parameter
+from portable_nn.layers.recurrent import GRU as GRU
+from portable_nn.layers.recurrent import LSTM as LSTM
 from portable_nn.layers.storage import Buffer as Buffer
 from portable_nn.layers.summary import Summary as Summary
 from portable_nn.layers.summary import summary as summary

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,6 +11,7 @@ import numpy as np
 
 from portable_nn import functional
 from portable_nn.backend import Stream
+from portable_nn.backend.namespace import array_namespace
 
 STREAM = Stream(3, "layer.dropout", step=2, call=1)
 
@@ -27,7 +29,11 @@ class Case:
         return f"{self.operation}-{self.name}"
 
     def __call__(self, *arrays: Any) -> Any:
-        return getattr(functional, self.operation)(*arrays, **self.options)
+        out = getattr(functional, self.operation)(*arrays, **self.options)
+        if not isinstance(out, tuple):
+            return out
+        xp = array_namespace(*out)  # several results side by side, so that each has a random cotangent
+        return xp.concat([xp.reshape(x, (math.prod(x.shape),)) for x in out])
 
 
 def _elementwise(operation: str, **options: Any) -> list[Case]:
@@ -109,6 +115,28 @@ def _embedding() -> list[Case]:
             Case("embedding_bag", "one column", bag([0, 2], 5, weights=True, dim=1), {"mode": "sum"})]
 
 
+def _recurrent(operation: str, gates: int, states: int) -> list[Case]:
+    def make(batch: int, steps: int, inputs: int = 2, hidden: int = 3, lengths: Any = None, states: int = states,
+             bias: bool = True) -> Callable[..., tuple]:
+        return lambda rng: (
+            rng.standard_normal((batch, steps, inputs)), *(rng.standard_normal((batch, hidden)) for _ in range(states)),
+            *(None,) * (count - states), rng.standard_normal((gates * hidden, inputs)),
+            rng.standard_normal((gates * hidden, hidden)) / math.sqrt(hidden),
+            *(rng.standard_normal(gates * hidden) if bias else None for _ in range(2)),
+            None if lengths is None else np.asarray(lengths))
+
+    count = states
+    arguments = {
+        "plain": make(3, 4), "reverse": make(3, 4), "lengths": make(4, 3, lengths=[3, 0, 1, 2]),
+        "reverse lengths": make(4, 3, lengths=[0, 3, 1, 2]), "none full": make(2, 4, lengths=[2, 0]),
+        "all full": make(2, 3, lengths=[3, 3]), "uint8": make(2, 3, lengths=np.asarray([1, 3], dtype="uint8")),
+        "zero states": make(2, 3, states=0), "no bias": make(2, 3, bias=False), "one": make(1, 1, hidden=1, inputs=1),
+        "empty": make(0, 3), "no steps": make(2, 0, lengths=[0, 0]), "no features": make(2, 3, inputs=0),
+        "blocks": make(64, 20, 3, 64),
+        "blocks reverse lengths": make(64, 20, 3, 64, lengths=[k % 21 for k in range(64)])}
+    return [Case(operation, name, value, {"reverse": "reverse" in name}) for name, value in arguments.items()]
+
+
 CASES: list[Case] = [
     *_elementwise("relu"), *_elementwise("sigmoid"), *_elementwise("tanh"), *_elementwise("gelu", approximate="none"),
     *_elementwise("gelu", approximate="tanh"), *_elementwise("dropout", p=0.3, stream=STREAM),
@@ -116,4 +144,5 @@ CASES: list[Case] = [
     *_linear(), *_softmax("softmax"), *_softmax("log_softmax"), *_cross_entropy(),
     *_pairs("binary_cross_entropy_with_logits", lambda rng, shape: rng.uniform(0, 1, shape)),
     *_pairs("squared_error", lambda rng, shape: rng.standard_normal(shape)), *_layer_norm(), *_embedding(),
+    *_recurrent("lstm", 4, 2), *_recurrent("gru", 3, 1),
 ]

@@ -6,9 +6,11 @@ from portable_nn.kernels.numpy import (  # noqa: F401  (each registers its kerne
     activations,
     dropout,
     embedding,
+    gru,
     layer_norm,
     linear,
     losses,
+    lstm,
     optimizers,
     softmax,
 )

@@ -1,0 +1,147 @@
+"""Whole-sequence LSTM on NumPy.
+
+Gates lie in the order o, i, f, g, followed by c: one product of (i, f) with (g, c) gives both terms of the new c. The
+rows of o, i and f are halved, so that one tanh over all four serves: σ(x) = 1/2 + tanh(x/2)/2.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from portable_nn.kernels.numpy import sequences
+from portable_nn.kernels.numpy.blocks import CONSTANTS
+from portable_nn.kernels.registry import register
+
+#: Of the gates i, f, g, o those that come first, second, … here, and the way back.
+GATES, BACK = (3, 0, 1, 2), (1, 2, 3, 0)
+
+
+class Saved(NamedTuple):
+    """`rows` (T + 1, H + 1 + I, B) as packed; `gates` (T + 1, 5 H, B), c before each step last; tanh of c after it."""
+
+    rows: np.ndarray
+    gates: np.ndarray
+    tanh_c: np.ndarray
+    outside: np.ndarray | None
+
+
+def _run(x: Any, h: Any, c: Any, weight_ih: Any, weight_hh: Any, bias_ih: Any, bias_hh: Any, lengths: Any,
+         reverse: bool, keep: bool) -> Saved:
+    """All steps; gates and tanh(c) of the last two alone, unless they are to be kept."""
+    batch, steps, _ = x.shape
+    hidden = weight_hh.shape[1]
+    outside = sequences.invalid_steps(lengths, steps, reverse)
+    rows = sequences.pack_input(x, h, hidden, outside, reverse)
+    weight = sequences.pack_weights(GATES, weight_ih, weight_hh, bias_ih, bias_hh)
+    weight[:3 * hidden] *= 0.5
+    gates = np.empty((steps + 1 if keep else 2, 5 * hidden, batch), dtype=x.dtype)
+    tanh_c = np.empty((steps if keep else 1, hidden, batch), dtype=x.dtype)
+    gates[0, 4 * hidden:] = 0 if c is None else c.T
+    terms, half = np.empty((2 * hidden, batch), dtype=x.dtype), CONSTANTS[x.dtype.char].half
+    first, second = terms[:hidden], terms[hidden:]
+    for step in range(steps):
+        now, after = gates[step if keep else step % 2], gates[step + 1 if keep else 1 - step % 2]
+        t = tanh_c[step if keep else 0]
+        z, c_new, h_new = now[:4 * hidden], after[4 * hidden:], rows[step + 1, :hidden]
+        np.dot(weight, rows[step], out=z)
+        np.tanh(z, out=z)
+        sigmoids = z[:3 * hidden]
+        np.multiply(sigmoids, half, out=sigmoids)
+        np.add(sigmoids, half, out=sigmoids)
+        np.multiply(now[hidden:3 * hidden], now[3 * hidden:], out=terms)
+        np.add(first, second, out=c_new)
+        np.tanh(c_new, out=t)
+        np.multiply(now[:hidden], t, out=h_new)
+        if outside is not None and outside[step].any():
+            np.copyto(h_new, rows[step, :hidden], where=outside[step])
+            np.copyto(c_new, now[4 * hidden:], where=outside[step])
+    return Saved(rows, gates, tanh_c, outside)
+
+
+def _results(saved: Saved, hidden: int, reverse: bool, keep: bool) -> tuple:
+    rows, gates = saved.rows, saved.gates
+    c = gates[-1 if keep else (rows.shape[0] - 1) % 2, 4 * hidden:]
+    y = sequences.put_out(rows[1:, :hidden], saved.outside, reverse, copy=not keep)
+    return y, np.array(rows[-1, :hidden].T, order="C"), np.array(c.T, order="C")
+
+
+def forward(x: Any, h: Any, c: Any, weight_ih: Any, weight_hh: Any, bias_ih: Any, bias_hh: Any, lengths: Any, *,
+            reverse: bool) -> tuple:
+    saved = _run(x, h, c, weight_ih, weight_hh, bias_ih, bias_hh, lengths, reverse, True)
+    return _results(saved, weight_hh.shape[1], reverse, True), saved
+
+
+def infer(x: Any, h: Any, c: Any, weight_ih: Any, weight_hh: Any, bias_ih: Any, bias_hh: Any, lengths: Any, *,
+          reverse: bool) -> tuple:
+    saved = _run(x, h, c, weight_ih, weight_hh, bias_ih, bias_hh, lengths, reverse, False)
+    return _results(saved, weight_hh.shape[1], reverse, False)
+
+
+def _slopes(saved: Saved, chunk: slice, d: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """∂z/∂h of o, and ∂z/∂c of i, f, g, into d (n, 4 H, B); and ∂c/∂h and ∂c/∂c' (n, H, B), in what was saved."""
+    gates, t = saved.gates[chunk], saved.tanh_c[chunk]
+    hidden = t.shape[1]
+    one = CONSTANTS[d.dtype.char].one
+    o, i, f, g = (gates[:, k * hidden:(k + 1) * hidden] for k in range(4))
+    d_sigmoids, d_g, sigmoids = d[:, :3 * hidden], d[:, 3 * hidden:], gates[:, :3 * hidden]
+    np.subtract(one, sigmoids, out=d_sigmoids)
+    np.multiply(d_sigmoids, sigmoids, out=d_sigmoids)
+    d[:, :hidden] *= t
+    d[:, hidden:3 * hidden] *= gates[:, 3 * hidden:]
+    np.multiply(g, g, out=d_g)
+    np.subtract(one, d_g, out=d_g)
+    np.multiply(d_g, i, out=d_g)
+    np.multiply(t, t, out=t)
+    np.subtract(one, t, out=t)
+    np.multiply(t, o, out=t)
+    if saved.outside is not None:  # there, nothing reaches the gates, and c passes unchanged
+        outside = saved.outside[chunk][:, None, :]
+        np.copyto(d, 0, where=outside)
+        np.copyto(t, 0, where=outside)
+        np.copyto(f, 1, where=outside)
+    return t, f
+
+
+def backward(xp: Any, g: Any, saved: Saved, weight_ih: Any, weight_hh: Any, reverse: Any, needs: Any) -> tuple:
+    rows, _, tanh_c, outside = saved
+    steps, hidden, batch = tanh_c.shape
+    g_y = None if g[0] is None else sequences.in_order(g[0], reverse)
+    g_h, g_c = (np.zeros((hidden, batch), dtype=rows.dtype) if x is None else np.array(x.T, order="C") for x in g[1:])
+    to_h = sequences.reorder(weight_hh, GATES).T
+    pieces = sequences.chunks(steps, 4 * g_h.size, batch)
+    products = sequences.Products(rows, 4 * hidden, pieces[0], [(slice(None), slice(None))] if any(needs[3:7]) else [],
+                                  sequences.reorder(weight_ih, GATES).T if needs[0] else None)
+    t = np.empty_like(g_c)
+    for chunk in pieces:
+        d, g_out = products.scratch(chunk), sequences.gradient_of(g_y, chunk, outside)
+        dh, dc = _slopes(saved, chunk, d)
+        for k in range(chunk.stop - chunk.start - 1, -1, -1):
+            z = d[k]
+            held = None if outside is None else g_h * outside[chunk.start + k]
+            if g_out is not None:
+                np.add(g_h, g_out[k], out=g_h)
+            np.multiply(g_h, dh[k], out=t)
+            np.add(g_c, t, out=g_c)
+            np.multiply(z[:hidden], g_h, out=z[:hidden])
+            inner = z[hidden:].reshape(3, hidden, batch)
+            np.multiply(inner, g_c, out=inner)
+            np.multiply(g_c, dc[k], out=g_c)
+            np.dot(to_h, z, out=g_h)
+            if held is not None:
+                np.add(g_h, held, out=g_h)
+        products.add(chunk)
+    return products.x_gradient(reverse), g_h.T, g_c.T, *_weight_gradients(products.sums, hidden, needs[3:7]), None
+
+
+def _weight_gradients(sums: list, hidden: int, needs: tuple) -> list:
+    """Of W_ih, W_hh and the biases, from the gradient of what `pack_weights` packed."""
+    if not sums:
+        return [None] * 4
+    packed = sequences.reorder(sums[0], BACK)
+    parts = packed[:, hidden + 1:], packed[:, :hidden], packed[:, hidden], packed[:, hidden]
+    return [np.array(part, order="C") if need else None for part, need in zip(parts, needs)]
+
+
+register("lstm", "numpy", forward, backward, sequences.supports, infer=infer)
