@@ -57,8 +57,8 @@ def array_namespace(*arrays: Any) -> Any:
     if found is None:
         raise DTypeError("at least one array", f"{[type(x).__name__ for x in arrays]}",
                          "pass a NumPy or CuPy array, or any array of the Python Array API")
-    if len(arrays) > 1 and id(found) not in _unplaced:
-        _check_one_device(arrays)
+    if len(arrays) > 1 and has_devices(found):
+        check_one_device(arrays)
     return found
 
 
@@ -78,7 +78,13 @@ def _look_up(x: Any) -> Any:
     return xp
 
 
-def _check_one_device(arrays: tuple[Any, ...]) -> None:
+def has_devices(xp: Any) -> bool:
+    """Whether arrays of this namespace may be on different devices, so that calls must look."""
+    return id(xp) not in _unplaced
+
+
+def check_one_device(arrays: tuple[Any, ...]) -> None:
+    """Raise DeviceError, naming both, if arrays or Tensors of one library are on two devices."""
     placed = (x.data if is_tensor(x) else x for x in arrays if type(x) not in _SCALARS)
     devices = [array_api_compat.device(x) for x in placed]
     for device in devices[1:]:

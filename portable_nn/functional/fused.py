@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from portable_nn.autodiff.engine import Output, is_recording, next_sequence, run_backward
-from portable_nn.backend.namespace import array_namespace
+from portable_nn.backend.namespace import array_namespace, check_one_device, has_devices
 from portable_nn.kernels import registry
 
 _create = object.__new__  # skips the constructor, which is a quarter of what a small call costs here
@@ -19,10 +19,12 @@ _COMMON = ("saved", "needs")
 
 
 class Plan(NamedTuple):
-    """What the types of the arguments decide: `tensor` is the Tensor type among them or None."""
+    """What the types of the arguments decide: `tensor` is the Tensor type among them or None, `placed` whether devices
+    must be compared."""
 
     namespace: Any
     tensor: Any
+    placed: bool
     kernels: list[registry.Kernel]
 
 
@@ -73,6 +75,8 @@ class Fused:
         plan = self._plans.get(tuple(map(type, arrays))) or self._plan(arrays)
         T = plan.tensor
         raw = arrays if T is None else tuple([x._data if type(x) is T else x for x in arrays])
+        if plan.placed:
+            check_one_device(raw)
         if self.check is not None:
             self.check(*raw, **options)
         if T is None:
@@ -109,7 +113,7 @@ class Fused:
         """Look up what the types of the arrays decide, and remember it."""
         xp = array_namespace(*arrays)
         tensor = xp.Tensor if hasattr(xp, "record_operation") else None
-        plan = Plan(xp, tensor, registry.loaded_entries(self.name, xp if tensor is None else xp.raw))
+        plan = Plan(xp, tensor, has_devices(xp), registry.loaded_entries(self.name, xp if tensor is None else xp.raw))
         kinds = tuple(map(type, arrays))
         if not any(hasattr(kind, "__jax_array__") for kind in kinds):  # values of one type come from several traces
             self._plans[kinds] = plan

@@ -105,3 +105,14 @@ def test_two_devices_are_refused() -> None:
     for _ in range(2):
         with pytest.raises(DeviceError, match="device1"):
             functional.linear(x, weight, None, activation=None)
+
+
+def test_two_devices_are_named_on_every_call() -> None:
+    """The second call too, when the types of the arguments are known."""
+    strict = pytest.importorskip("array_api_strict")
+    first, second = strict.__array_namespace_info__().devices()[:2]
+    x, weight = strict.ones((2, 3), device=first), strict.ones((4, 3), device=second)
+    for _ in range(2):
+        functional.linear(x, strict.ones((4, 3), device=first), None, activation=None)
+        with pytest.raises(DeviceError, match="CPU_DEVICE.* and .*device1"):
+            functional.linear(x, weight, None, activation=None)
