@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,18 +24,36 @@ _DTYPES = {"F16": "float16", "F32": "float32", "F64": "float64", "I8": "int8", "
 
 
 def write_bytes(path: str | Path, content: bytes) -> None:
-    """Replace a file's content, completely or not at all; missing folders are made."""
+    """Replace a file's content, completely or not at all; missing folders are made.
+
+    Raises
+    ------
+    FileError
+        The folder or the file cannot be written; the old file is then still there.
+    """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _replace(path, content)
+    except OSError as error:
+        raise FileError(f"a folder where {path.name} can be written", f"{error}",
+                        "check the path, its permissions and the space left; nothing has been changed") from error
+
+
+def _replace(path: Path, content: bytes) -> None:
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}.tmp")
+    # Not tempfile: its files are for their owner alone, whatever the umask allows.
+    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
+        if path.exists():
+            temporary.chmod(path.stat().st_mode & 0o777)
         rename(temporary, path)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
 
 
@@ -51,8 +69,17 @@ def rename(path: str | Path, target: str | Path) -> None:
 
 
 def write_json(path: str | Path, value: Any) -> None:
-    """Write JSON, indented for reading."""
-    text = json.dumps(value, indent=1, ensure_ascii=False, allow_nan=True) + "\n"
+    """Write JSON, indented for reading.
+
+    Raises
+    ------
+    FileError
+        The value holds something that JSON cannot, or the file cannot be written.
+    """
+    try:
+        text = json.dumps(value, indent=1, ensure_ascii=False, allow_nan=True) + "\n"
+    except (TypeError, ValueError) as error:
+        raise FileError(f"what JSON can hold, for {path}", f"{error}", "turn arrays into lists first") from error
     # A lone surrogate, which no UTF-8 holds, becomes the six characters that JSON has for it.
     write_bytes(path, text.encode(errors="backslashreplace"))
 
@@ -72,15 +99,26 @@ def read_json(path: str | Path) -> Any:
 
 
 def write_arrays(path: str | Path, arrays: dict[str, np.ndarray], metadata: dict[str, str] | None = None) -> None:
-    """Write named NumPy arrays as safetensors, with strings beside them."""
+    """Write named NumPy arrays as safetensors, with strings beside them.
+
+    Raises
+    ------
+    FileError
+        An array is of a kind that safetensors does not have, or the file cannot be written.
+    """
     write_bytes(path, arrays_to_bytes(arrays, metadata))
 
 
 def arrays_to_bytes(arrays: dict[str, np.ndarray], metadata: dict[str, str] | None = None) -> bytes:
     """What `write_arrays` writes."""
+    from safetensors import SafetensorError
     from safetensors.numpy import save
 
-    return save({name: np.ascontiguousarray(x).reshape(np.shape(x)) for name, x in arrays.items()}, metadata=metadata)
+    whole = {name: np.ascontiguousarray(x).reshape(np.shape(x)) for name, x in arrays.items()}
+    try:
+        return save(whole, metadata=metadata)
+    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise FileError("arrays that safetensors can hold", f"{error!r}", "keep numbers alone") from error
 
 
 def describe_arrays(path: str | Path) -> dict[str, tuple[str, tuple[int, ...]]]:
@@ -119,7 +157,7 @@ def _opened(path: str | Path) -> Iterator[Any]:
     try:
         with safe_open(path, framework="numpy") as file:
             yield file
-    except (SafetensorError, OSError, TypeError, ValueError) as error:
+    except (SafetensorError, OSError, AttributeError, KeyError, TypeError, ValueError) as error:
         raise FileError(f"safetensors in {path}", f"{error}",
                         "save or download the file again; this one is damaged") from error
 

@@ -252,7 +252,7 @@ class Cut(Exception):
 
 def test_cut_off_at_any_step_the_folder_holds_the_old_model_or_the_new(folder, tmp_path, monkeypatch):
     old, new = load(folder), MLP([3, 4, 2], dropout=0.25).initialize(6)
-    seen, steps = [], [(files.tempfile, "mkstemp"), (os, "fsync"), (files, "rename"), (files.Path, "unlink")]
+    seen, steps = [], [(os, "open"), (os, "fsync"), (files, "rename"), (files.Path, "unlink")]
     for owner, name in steps:
         monkeypatch.setattr(owner, name, _recording(getattr(owner, name), folder, tmp_path, seen))
     save(new, folder)
