@@ -6,6 +6,7 @@ from portable_nn.functional.activations import gelu as gelu
 from portable_nn.functional.activations import relu as relu
 from portable_nn.functional.activations import sigmoid as sigmoid
 from portable_nn.functional.activations import tanh as tanh
+from portable_nn.functional.batch_norm import batch_norm as batch_norm
 from portable_nn.functional.dropout import dropout as dropout
 from portable_nn.functional.embedding import embedding as embedding
 from portable_nn.functional.embedding import embedding_bag as embedding_bag

@@ -6,6 +6,7 @@ from portable_nn.layers.activations import GELU as GELU
 from portable_nn.layers.activations import ReLU as ReLU
 from portable_nn.layers.activations import Sigmoid as Sigmoid
 from portable_nn.layers.activations import Tanh as Tanh
+from portable_nn.layers.batch_norm import BatchNorm1d as BatchNorm1d
 from portable_nn.layers.calls import functional_call as functional_call
 from portable_nn.layers.cells import GRUCell as GRUCell
 from portable_nn.layers.cells import LSTMCell as LSTMCell

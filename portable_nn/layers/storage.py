@@ -142,19 +142,20 @@ class Storage:
     def fill(self, stream: Stream) -> None:
         """Draw the values from a random stream, where the old ones are."""
         xp, device = self._place()
-        value = self.initializer(stream, self.shape, dtype=dtype_of(xp, self.dtype_name), xp=xp, device=device)
+        value = self.initializer(stream, self.shape, dtype=dtype_of(xp, self.dtype_name, device), xp=xp,
+                                 device=device)
         self._replace(self.checked(value))
 
     def zeros(self) -> Any:
         """Zeros where the values are, or will be, in their place."""
         xp, device = self._place()
-        return xp.zeros(self.shape, dtype=dtype_of(xp, self.dtype_name), device=device)
+        return xp.zeros(self.shape, dtype=dtype_of(xp, self.dtype_name, device), device=device)
 
     def moved(self, xp: Any, device: Any, dtype: str | None) -> Any:
         """What `commit` turns this storage into: its values (None if not drawn yet), place and dtype after a move."""
         name = dtype if dtype is not None and is_floating(self.dtype_name) else self.dtype_name
         place = self._place() if xp is None else (xp, device)
-        wanted = dtype_of(place[0], name)
+        wanted = dtype_of(place[0], name, place[1])
         value = None if self._data is None else convert(self._data, xp=place[0], device=place[1], dtype=wanted)
         return value, place, name
 
@@ -167,7 +168,7 @@ class Storage:
     def copy_of(self, value: Any) -> Any:
         """A raw array of its own with the elements of `value`, on this storage's device and of its dtype."""
         xp, device = self._place()
-        moved = convert(self.checked(value), xp=xp, device=device, dtype=dtype_of(xp, self.dtype_name))
+        moved = convert(self.checked(value), xp=xp, device=device, dtype=dtype_of(xp, self.dtype_name, device))
         return xp.asarray(moved, copy=True)
 
     def __deepcopy__(self, memo: dict) -> Storage:
@@ -185,7 +186,8 @@ class Storage:
         place, data = state.pop("place"), state.pop("data")
         planned = None if place is None else namespace_of_device(place)
         if data is not None and planned is not None:
-            data = convert(data, xp=planned[0], device=planned[1], dtype=dtype_of(planned[0], state["dtype_name"]))
+            dtype = dtype_of(planned[0], state["dtype_name"], planned[1])
+            data = convert(data, xp=planned[0], device=planned[1], dtype=dtype)
         self._restore(state, data, planned)
 
     def _description(self) -> dict[str, Any]:
@@ -207,8 +209,10 @@ class Buffer(Storage):
     __slots__ = ()
 
 
-def dtype_of(xp: Any, name: str) -> Any:
-    """The dtype of a namespace that goes by this name."""
+def dtype_of(xp: Any, name: str, device: Any = None) -> Any:
+    """The dtype of a namespace that goes by this name; a device without 64-bit integers counts in 32 bits."""
+    if name == "int64" and name not in xp.__array_namespace_info__().dtypes(device=device, kind="signed integer"):
+        name = "int32"
     dtype = getattr(xp, name, None)
     if dtype is None:
         raise DTypeError(f"a dtype that {namespace_name(xp)} has", repr(name), 'pass one it has, such as "float32"')

@@ -16,8 +16,10 @@ from portable_nn.functional.fused import Fused
 from portable_nn.kernels import disabled
 from tests.helpers import make_backends
 from tests.specs import LAYERS
+from tests.specs_channels import CHANNELS
 from tests.specs_losses import LOSSES
 
+SPECS = [*LAYERS, *CHANNELS, *LOSSES]
 MODULES = [importlib.import_module(f"portable_nn.functional.{info.name}")
            for info in pkgutil.iter_modules(functional.__path__)]
 OPERATIONS = {x.name: x for module in MODULES for x in vars(module).values() if isinstance(x, Fused)}
@@ -25,19 +27,19 @@ OPERATIONS = {x.name: x for module in MODULES for x in vars(module).values() if 
 USED = {"linear": "Linear", "relu": "ReLU", "sigmoid": "Sigmoid", "tanh": "Tanh", "gelu": "GELU",
         "layer_norm": "LayerNorm", "dropout": "Dropout", "embedding": "Embedding", "embedding_bag": "EmbeddingBag",
         "cross_entropy": "CrossEntropyLoss", "binary_cross_entropy_with_logits": "BCEWithLogitsLoss",
-        "squared_error": "MSELoss"}
+        "squared_error": "MSELoss", "batch_norm": "BatchNorm1d"}
 
 
 def test_every_layer_with_an_operation_of_its_own_is_here() -> None:
     composed = {"Flatten", "Sequential", "ModuleList", "ModuleDict", "HalfMSELoss"}
-    assert {spec.kind.__name__ for spec in [*LAYERS, *LOSSES]} == composed | set(USED.values())
+    assert {spec.kind.__name__ for spec in SPECS} == composed | set(USED.values())
 
 
 @pytest.mark.parametrize("name", USED)
 def test_a_corrupted_backward_is_caught(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     operation = OPERATIONS[name]
     rule: Any = operation.backward
-    case = next(case for spec in [*LAYERS, *LOSSES] if spec.kind.__name__ == USED[name] for case in spec.cases)
+    case = next(case for spec in SPECS if spec.kind.__name__ == USED[name] for case in spec.cases)
     inputs = tuple(make_backends("numpy")[0].asarray(x) for x in case.inputs(np.random.default_rng(0)))
     module = case.make().to(dtype="float64").initialize(1)
     with disabled(generic=True):
