@@ -79,14 +79,6 @@ class Latch:
         first = xp.min(xp.where(xp.isfinite(g), beyond, places))
         return xp.where(first < beyond[0, ...], first, self._none)
 
-    def report(self) -> Report | None:
-        """What was found, or None. Waits for the device."""
-        if not bool(to_numpy(self.frozen)):
-            return None
-        element = int(to_numpy(self._element))
-        return Report(int(to_numpy(self._step)), float(to_numpy(self._loss)),
-                      None if element < 0 else self._parameter(element))
-
     def _parameter(self, element: int) -> int:
         """The number of the parameter that has this element of all runs."""
         for offsets, numbers in self._layout:

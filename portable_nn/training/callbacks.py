@@ -119,7 +119,7 @@ class Function(Callback):
     """A plain function as a callback."""
 
     def __init__(self, function: Callable[[Training], None]) -> None:
-        self.on_epoch_end = function  # type: ignore[method-assign]
+        self.on_epoch_end = function  # type: ignore[method-assign, assignment]
 
 
 def in_calling_order(callbacks: Sequence[Any]) -> list[Callback]:
