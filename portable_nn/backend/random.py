@@ -66,17 +66,18 @@ def key_and_counter(stream: Stream) -> tuple[tuple[int, int], tuple[int, int, in
     return (int(seed), path_key(path)), (0, int(step), int(call), int(rank))
 
 
-def words(stream: Stream, count: int) -> np.ndarray:
-    """The first `count` words of a stream, as a host array of uint64."""
+def words(stream: Stream, count: int, start: int = 0) -> np.ndarray:
+    """`count` words of a stream from its word `start` on, as a host array of uint64."""
     key, counter = key_and_counter(stream)
+    block, skipped = divmod(start, 4)
     try:
         philox, state = _local.philox
     except AttributeError:
         philox, state = _local.philox = _new_generator()
     state["state"]["key"][:] = key
-    state["state"]["counter"][:] = counter
+    state["state"]["counter"][:] = (block, *counter[1:])
     philox.state = state  # 2 µs, where building a generator takes 12
-    return philox.random_raw(count)
+    return philox.random_raw(count + skipped)[skipped:]
 
 
 def keep_threshold(p: float) -> int:
@@ -96,7 +97,8 @@ def keep_threshold(p: float) -> int:
     return threshold
 
 
-def keep_mask(stream: Stream, shape: tuple[int, ...], p: float, *, xp: Any, device: Any) -> tuple[Any, float]:
+def keep_mask(stream: Stream, shape: tuple[int, ...], p: float, *, xp: Any, device: Any,
+              start: int = 0) -> tuple[Any, float]:
     """Which elements dropout keeps, and the share of them it keeps on average, exactly: 1 / share is the scale.
 
     The share is a multiple of 1/65536 and may differ from 1 - p by 2**-17. With p = 1 it is 0: scale nothing then.
@@ -108,6 +110,8 @@ def keep_mask(stream: Stream, shape: tuple[int, ...], p: float, *, xp: Any, devi
         The probability of dropping an element.
     xp, device : namespace and its device
         Where the mask is wanted; it is drawn on the host.
+    start : int
+        How many elements to pass over: part of a larger mask, in its order, can be drawn alone.
 
     Returns
     -------
@@ -117,7 +121,9 @@ def keep_mask(stream: Stream, shape: tuple[int, ...], p: float, *, xp: Any, devi
     if threshold % 65536 == 0:
         mask = np.full(shape, threshold == 0, dtype=np.bool_)
     else:
-        lanes = words(stream, -(-count // 4)).astype("<u8", copy=False).view("<u2")[:count]
+        first, skipped = divmod(start, 4)
+        lanes = words(stream, -(-(count + skipped) // 4), first).astype("<u8", copy=False).view("<u2")
+        lanes = lanes[skipped:skipped + count]
         mask = (lanes >= threshold).reshape(shape)
     return _place(mask, None, xp, device), 1 - threshold / 65536
 

@@ -6,6 +6,8 @@ from portable_nn.functional.activations import gelu as gelu
 from portable_nn.functional.activations import relu as relu
 from portable_nn.functional.activations import sigmoid as sigmoid
 from portable_nn.functional.activations import tanh as tanh
+from portable_nn.functional.attention import attention as attention
+from portable_nn.functional.attention import attention_weights as attention_weights
 from portable_nn.functional.batch_norm import batch_norm as batch_norm
 from portable_nn.functional.dropout import dropout as dropout
 from portable_nn.functional.embedding import embedding as embedding
@@ -15,7 +17,11 @@ from portable_nn.functional.losses import binary_cross_entropy_with_logits as bi
 from portable_nn.functional.losses import cross_entropy as cross_entropy
 from portable_nn.functional.losses import squared_error as squared_error
 from portable_nn.functional.normalization import layer_norm as layer_norm
+from portable_nn.functional.rectifiers import leaky_relu as leaky_relu
+from portable_nn.functional.rectifiers import silu as silu
+from portable_nn.functional.rectifiers import softplus as softplus
 from portable_nn.functional.recurrent import gru as gru
 from portable_nn.functional.recurrent import lstm as lstm
+from portable_nn.functional.rms_norm import rms_norm as rms_norm
 from portable_nn.functional.softmax import log_softmax as log_softmax
 from portable_nn.functional.softmax import softmax as softmax

@@ -112,6 +112,17 @@ def test_keep_mask(backend: Backend, p: float) -> None:
     assert share == 1 - round(65536 * p) / 65536
 
 
+@given(st.integers(0, 90), st.integers(0, 40))
+def test_part_of_a_mask_can_be_drawn_alone(start: int, count: int) -> None:
+    """By elements and by words, wherever it begins in a word or block."""
+    stream = Stream(3, "encoder.dropout", step=1)
+    whole, share = keep_mask(stream, (130,), 0.4, xp=np, device="cpu")
+    part, same = keep_mask(stream, (count,), 0.4, xp=np, device="cpu", start=start)
+    assert share == same
+    np.testing.assert_array_equal(part, whole[start:start + count])
+    np.testing.assert_array_equal(words(stream, count, start), words(stream, start + count)[start:])
+
+
 def test_keep_mask_share_is_met() -> None:
     mask, share = keep_mask(Stream(0, "d"), (1000, 1000), 0.2, xp=np, device="cpu")
     assert abs(mask.mean() - share) < 4 * math.sqrt(share * (1 - share) / mask.size)

@@ -1,0 +1,81 @@
+"""How the generic attention cuts its scores into tiles, which of them are hidden, and which of them dropout keeps."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+from portable_nn.backend.random import Stream, keep_mask, keep_threshold
+
+#: Scores worked on at a time, over all heads; but a head's tile has SIDE rows and columns, if there are so many.
+TILE = 2**20
+SIDE = 256
+
+
+class Tiles:
+    """Tiles of an array of scores (*lead, T, S).
+
+    Attributes
+    ----------
+    rows : list of slice
+        Queries that are worked on together.
+    """
+
+    def __init__(self, lead: tuple[int, ...], queries: int, keys: int, causal: bool, dropout_p: float,
+                 stream: Stream | None) -> None:
+        self.lead, self.queries, self.keys, self.causal = lead, queries, keys, causal
+        self.dropout_p, self.stream = dropout_p, stream
+        heads = max(math.prod(lead), 1)
+        height = min(queries, max(SIDE, math.isqrt(TILE // heads)))
+        self.width = max(SIDE, TILE // (heads * max(height, 1)))
+        self.rows = [slice(a, min(a + height, queries)) for a in range(0, queries, max(height, 1))] or [slice(0, 0)]
+
+    def columns(self, rows: slice) -> Iterator[slice]:
+        """The keys that go with these queries, without those that are all hidden from them."""
+        stop = min(rows.stop, self.keys) if self.causal else self.keys
+        return (slice(a, min(a + self.width, self.keys)) for a in range(0, stop, self.width))
+
+    def draw(self, xp: Any, rows: slice, device: Any) -> Any:
+        """What dropout keeps for these queries, as it stands in one mask (*lead, T, S) drawn whole; None without."""
+        if self.dropout_p == 0:
+            return None
+        height, options = rows.stop - rows.start, {"xp": xp, "device": device}
+        if height == self.queries:
+            return keep_mask(self.stream, (*self.lead, height, self.keys), self.dropout_p, **options)[0]
+        starts = [(head * self.queries + rows.start) * self.keys for head in range(math.prod(self.lead))]
+        drawn = [keep_mask(self.stream, (height, self.keys), self.dropout_p, **options, start=start)[0]
+                 for start in starts]
+        return xp.reshape(xp.stack(drawn), (*self.lead, height, self.keys))
+
+    def factors(self, xp: Any, keep: Any, columns: slice, dtype: Any) -> Any:
+        """What dropout multiplies a tile by."""
+        share = 1 - keep_threshold(self.dropout_p) / 65536
+        return xp.astype(keep[..., columns], dtype) * (1 / share if share else 0.0)
+
+
+def hidden_scores(xp: Any, mask: Any, rows: slice, columns: slice, causal: bool, device: Any) -> Any:
+    """Which scores of a tile count for nothing, as booleans that broadcast to it; None where all of them count.
+
+    `mask` is a raw array or None, and so is the result.
+    """
+    if mask is not None:
+        mask = mask if mask.ndim < 2 or mask.shape[-2] == 1 else mask[..., rows, :]
+        mask = mask if mask.ndim < 1 or mask.shape[-1] == 1 else mask[..., columns]
+    if not causal or columns.stop <= rows.start + 1:
+        return mask
+    xp = getattr(xp, "raw", xp)
+    t = xp.arange(rows.start, rows.stop, dtype=xp.int32, device=device)
+    s = xp.arange(columns.start, columns.stop, dtype=xp.int32, device=device)
+    late = xp.expand_dims(t, axis=1) < s
+    return late if mask is None else mask | late
+
+
+def replace(xp: Any, where: Any, x: Any, value: float) -> Any:
+    """x with a number in some places."""
+    return xp.where(where, xp.full((), value, dtype=x.dtype, device=x.device), x)
+
+
+def lowest(xp: Any, dtype: Any) -> float:
+    """The lowest finite number of a floating dtype: what hides a score, since -inf - -inf is no number."""
+    return float(xp.finfo(dtype).min)
