@@ -12,10 +12,11 @@ from itertools import accumulate
 from typing import Any
 
 from portable_nn.backend.devices import convert, native_device
-from portable_nn.backend.errors import DeviceError, DTypeError, ShapeError
+from portable_nn.backend.errors import ShapeError
 from portable_nn.backend.namespace import array_namespace
 from portable_nn.kernels import registry
 from portable_nn.optim.clipping import square_sum
+from portable_nn.optim.gradients import check_gradient
 
 #: From this many elements on, a gradient is read where the backward pass left it rather than copied into the run: the
 #: copy then costs more than one more call of the kernel.
@@ -86,19 +87,9 @@ class Run:
             if g is not None:
                 g, data = getattr(g, "_data", g), self.views[i]
                 if type(g) is not type(data) or g.shape != data.shape or g.dtype != data.dtype:
-                    self._check(self.parameters[i], g)
+                    check_gradient(self.parameters[i], g)
             raw.append(g)
         return raw
-
-    def _check(self, parameter: Any, gradient: Any) -> None:
-        if tuple(gradient.shape) != parameter.shape:
-            raise ShapeError(f"a gradient of shape {parameter.shape} for {parameter}", f"{tuple(gradient.shape)}",
-                             "give each parameter its own gradient")
-        if array_namespace(gradient) is not self.xp or native_device(gradient) != self.device:
-            raise DeviceError(f"a gradient where {parameter} is", f"one of {type(gradient).__module__}",
-                              "move it there first")
-        if gradient.dtype != self.dtype:
-            raise DTypeError(f"a gradient of the dtype of {parameter}", f"{gradient.dtype}", "cast it first")
 
     def load(self, gradients: list[Any], *, copy: bool) -> None:
         """Bring in this step's gradients, None where a parameter has none; `copy` large ones too, to be scaled."""

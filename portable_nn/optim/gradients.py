@@ -1,12 +1,13 @@
-"""Gradients that a caller hands to `Optimizer.step`, put in the order of the parameters."""
+"""Gradients that `Optimizer.step` is given: put in the order of the parameters, and checked."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any
 
-from portable_nn.backend.errors import ArgumentError, DTypeError
-from portable_nn.backend.namespace import is_array
+from portable_nn.backend.devices import native_device
+from portable_nn.backend.errors import ArgumentError, DeviceError, DTypeError, NonFiniteError, ShapeError
+from portable_nn.backend.namespace import array_namespace, is_array
 
 
 def in_order(gradients: Any, members: list[Any]) -> list[Any]:
@@ -48,6 +49,29 @@ def _checked(gradient: Any) -> Any:
     if gradient is not None and not is_array(gradient):
         raise DTypeError("gradients that are arrays, or None", f"{gradient!r:.60}", "pass what value_and_grad returned")
     return gradient
+
+
+def check_gradient(parameter: Any, gradient: Any) -> None:
+    """Raise unless `gradient` is of its parameter's shape, library, device and dtype."""
+    data = parameter.data
+    if tuple(gradient.shape) != parameter.shape:
+        raise ShapeError(f"a gradient of shape {parameter.shape} for {parameter}", f"{tuple(gradient.shape)}",
+                         "give each parameter its own gradient")
+    if array_namespace(gradient) is not array_namespace(data) or native_device(gradient) != native_device(data):
+        raise DeviceError(f"a gradient where {parameter} is", f"one of {type(gradient).__module__}",
+                          "move it there first")
+    if gradient.dtype != data.dtype:
+        raise DTypeError(f"a gradient of the dtype of {parameter}", f"{gradient.dtype}", "cast it first")
+
+
+def refuse_non_finite(members: list[Any], gradients: list[Any]) -> None:
+    """Raise NonFiniteError for the first parameter whose gradient holds NaN or infinity. Waits for the device."""
+    for parameter, g in zip(members, gradients, strict=True):
+        g = getattr(g, "_data", g)
+        if g is not None and not bool(array_namespace(g).all(array_namespace(g).isfinite(g))):
+            raise NonFiniteError("finite gradients", f"NaN or infinity in the gradient of {parameter.name!r}",
+                                 "lower the learning rate, clip gradients with clip_norm=1.0, or look for extreme "
+                                 "values in the data")
 
 
 def _leaves(tree: Any) -> Iterator[Any]:

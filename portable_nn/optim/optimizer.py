@@ -9,13 +9,13 @@ from functools import partial
 from itertools import chain
 from typing import Any
 
-from portable_nn.backend.errors import ArgumentError, NonFiniteError
+from portable_nn.backend.errors import ArgumentError
 from portable_nn.backend.namespace import array_namespace
 from portable_nn.layers.parameter import Parameter
 from portable_nn.optim import state as states
 from portable_nn.optim.arena import Run
 from portable_nn.optim.clipping import clip_factor
-from portable_nn.optim.gradients import in_order
+from portable_nn.optim.gradients import in_order, refuse_non_finite
 from portable_nn.optim.groups import check_number, make_groups
 from portable_nn.optim.latch import Latch
 from portable_nn.optim.separate import make_runs
@@ -140,11 +140,7 @@ class Optimizer:
         for square in squares[1:]:
             total = total + square
         if check_finite and not math.isfinite(float(total)):  # or it has overflowed; then no gradient is found at fault
-            for parameter, g in zip(self._members, found, strict=True):
-                if g is not None and not _is_finite(g):
-                    raise NonFiniteError("finite gradients", f"NaN or infinity in the gradient of {parameter.name!r}",
-                                         "lower the learning rate, clip gradients with clip_norm=1.0, or look for "
-                                         "extreme values in the data")
+            refuse_non_finite(self._members, found)
         if self.clip_norm is not None:
             factor = clip_factor(array_namespace(total).sqrt(total), self.clip_norm)
             for run, _, _ in runs:
@@ -205,9 +201,3 @@ class Optimizer:
     def __repr__(self) -> str:
         options = [{k: v for k, v in g.items() if k != "params"} for g in self.groups]
         return f"{type(self).__name__}({len(self._members)} parameters, {', '.join(map(str, options))})"
-
-
-def _is_finite(g: Any) -> bool:
-    g = getattr(g, "_data", g)
-    xp = array_namespace(g)
-    return bool(xp.all(xp.isfinite(g)))
