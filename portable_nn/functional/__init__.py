@@ -9,6 +9,7 @@ from portable_nn.functional.activations import tanh as tanh
 from portable_nn.functional.attention import attention as attention
 from portable_nn.functional.attention import attention_weights as attention_weights
 from portable_nn.functional.batch_norm import batch_norm as batch_norm
+from portable_nn.functional.convolution import conv1d as conv1d
 from portable_nn.functional.dropout import dropout as dropout
 from portable_nn.functional.embedding import embedding as embedding
 from portable_nn.functional.embedding import embedding_bag as embedding_bag
@@ -17,6 +18,10 @@ from portable_nn.functional.losses import binary_cross_entropy_with_logits as bi
 from portable_nn.functional.losses import cross_entropy as cross_entropy
 from portable_nn.functional.losses import squared_error as squared_error
 from portable_nn.functional.normalization import layer_norm as layer_norm
+from portable_nn.functional.pooling import avg_pool as avg_pool
+from portable_nn.functional.pooling import max_over_time as max_over_time
+from portable_nn.functional.pooling import max_pool as max_pool
+from portable_nn.functional.pooling import mean_over_time as mean_over_time
 from portable_nn.functional.rectifiers import leaky_relu as leaky_relu
 from portable_nn.functional.rectifiers import silu as silu
 from portable_nn.functional.rectifiers import softplus as softplus

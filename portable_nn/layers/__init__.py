@@ -15,6 +15,7 @@ from portable_nn.layers.cells import reorder_gates as reorder_gates
 from portable_nn.layers.containers import ModuleDict as ModuleDict
 from portable_nn.layers.containers import ModuleList as ModuleList
 from portable_nn.layers.containers import Sequential as Sequential
+from portable_nn.layers.convolution import Conv1d as Conv1d
 from portable_nn.layers.dropout import Dropout as Dropout
 from portable_nn.layers.embedding import Embedding as Embedding
 from portable_nn.layers.embedding import EmbeddingBag as EmbeddingBag
@@ -27,6 +28,10 @@ from portable_nn.layers.losses import MSELoss as MSELoss
 from portable_nn.layers.module import Module as Module
 from portable_nn.layers.normalization import LayerNorm as LayerNorm
 from portable_nn.layers.parameter import Parameter as Parameter
+from portable_nn.layers.pooling import AvgPool1d as AvgPool1d
+from portable_nn.layers.pooling import GlobalAvgPool1d as GlobalAvgPool1d
+from portable_nn.layers.pooling import GlobalMaxPool1d as GlobalMaxPool1d
+from portable_nn.layers.pooling import MaxPool1d as MaxPool1d
 from portable_nn.layers.recurrent import GRU as GRU
 from portable_nn.layers.recurrent import LSTM as LSTM
 from portable_nn.layers.storage import Buffer as Buffer

@@ -27,11 +27,14 @@ OPERATIONS = {x.name: x for module in MODULES for x in vars(module).values() if 
 USED = {"linear": "Linear", "relu": "ReLU", "sigmoid": "Sigmoid", "tanh": "Tanh", "gelu": "GELU",
         "layer_norm": "LayerNorm", "dropout": "Dropout", "embedding": "Embedding", "embedding_bag": "EmbeddingBag",
         "cross_entropy": "CrossEntropyLoss", "binary_cross_entropy_with_logits": "BCEWithLogitsLoss",
-        "squared_error": "MSELoss", "batch_norm": "BatchNorm1d"}
+        "squared_error": "MSELoss", "batch_norm": "BatchNorm1d",
+        "conv1d": "Conv1d", "max_pool": "MaxPool1d", "avg_pool": "AvgPool1d",
+        "max_over_time": "GlobalMaxPool1d"}
 
 
 def test_every_layer_with_an_operation_of_its_own_is_here() -> None:
-    composed = {"Flatten", "Sequential", "ModuleList", "ModuleDict", "HalfMSELoss"}
+    composed = {"GlobalAvgPool1d",
+                "Flatten", "Sequential", "ModuleList", "ModuleDict", "HalfMSELoss"}
     assert {spec.kind.__name__ for spec in SPECS} == composed | set(USED.values())
 
 

@@ -6,6 +6,7 @@ from portable_nn.kernels.numpy import (  # noqa: F401  (each registers its kerne
     activations,
     attention,
     batch_norm,
+    convolution,
     dropout,
     embedding,
     gru,
@@ -14,5 +15,6 @@ from portable_nn.kernels.numpy import (  # noqa: F401  (each registers its kerne
     losses,
     lstm,
     optimizers,
+    pooling,
     softmax,
 )
