@@ -171,7 +171,7 @@ def attention(query: Any, key: Any, value: Any, mask: Any, *, causal: bool, scal
     scale : float or None for 1/√D
     dropout_p : float
         The share of the weights to drop, as `dropout` does over an array of shape (..., T, S).
-    stream : Stream, or None if nothing is dropped
+    stream : Stream, or None where nothing is dropped
 
     Returns
     -------
@@ -195,7 +195,7 @@ def attention(query: Any, key: Any, value: Any, mask: Any, *, causal: bool, scal
     if dropout_p and stream is None:
         raise ArgumentError("a stream of random numbers to drop by", "None", "pass stream=Stream(seed, path)")
     return _attention(query, key, value, _raw(mask), causal=causal, scale=_scale(query, scale), dropout_p=dropout_p,
-                      stream=stream)
+                      stream=stream if dropout_p else None)
 
 
 def attention_weights(query: Any, key: Any, mask: Any, *, causal: bool, scale: float | None) -> Any:

@@ -38,7 +38,7 @@ class Tiles:
 
     def draw(self, xp: Any, rows: slice, device: Any) -> Any:
         """What dropout keeps for these queries, as it stands in one mask (*lead, T, S) drawn whole; None without."""
-        if self.dropout_p == 0:
+        if self.stream is None:
             return None
         height, options = rows.stop - rows.start, {"xp": xp, "device": device}
         if height == self.queries:

@@ -43,8 +43,9 @@ class Linear(Module):
         self.weight = Parameter((out_features, in_features), torch_uniform(self.in_features))
         self.bias = Parameter((out_features,), torch_uniform(self.in_features)) if bias else None
 
-    def forward(self, x: Any) -> Any:
-        return functional.linear(x, self.weight, self.bias, activation=None)  # (..., I) -> (..., O)
+    def forward(self, x: Any, activation: str | None = None) -> Any:
+        """`activation`, as `functional.linear` takes it, is computed with the product, for a layer around this one."""
+        return functional.linear(x, self.weight, self.bias, activation=activation)  # (..., I) -> (..., O)
 
     def extra_repr(self) -> str:
         return f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}"

@@ -16,10 +16,11 @@ from portable_nn.functional.fused import Fused
 from portable_nn.kernels import disabled
 from tests.helpers import make_backends
 from tests.specs import LAYERS
+from tests.specs_attention import ATTENTION_LAYERS
 from tests.specs_channels import CHANNELS
 from tests.specs_losses import LOSSES
 
-SPECS = [*LAYERS, *CHANNELS, *LOSSES]
+SPECS = [*LAYERS, *CHANNELS, *LOSSES, *ATTENTION_LAYERS]
 MODULES = [importlib.import_module(f"portable_nn.functional.{info.name}")
            for info in pkgutil.iter_modules(functional.__path__)]
 OPERATIONS = {x.name: x for module in MODULES for x in vars(module).values() if isinstance(x, Fused)}
@@ -29,12 +30,16 @@ USED = {"linear": "Linear", "relu": "ReLU", "sigmoid": "Sigmoid", "tanh": "Tanh"
         "cross_entropy": "CrossEntropyLoss", "binary_cross_entropy_with_logits": "BCEWithLogitsLoss",
         "squared_error": "MSELoss", "batch_norm": "BatchNorm1d",
         "conv1d": "Conv1d", "max_pool": "MaxPool1d", "avg_pool": "AvgPool1d",
-        "max_over_time": "GlobalMaxPool1d"}
+        "max_over_time": "GlobalMaxPool1d", "attention": "MultiheadAttention",
+        "leaky_relu": "LeakyReLU", "silu": "SiLU", "softplus": "Softplus", "softmax": "Softmax",
+        "log_softmax": "LogSoftmax", "rms_norm": "RMSNorm"}
 
 
 def test_every_layer_with_an_operation_of_its_own_is_here() -> None:
     composed = {"GlobalAvgPool1d",
-                "Flatten", "Sequential", "ModuleList", "ModuleDict", "HalfMSELoss"}
+                "Flatten", "Sequential", "ModuleList", "ModuleDict", "HalfMSELoss", "PositionalEncoding",
+                "LearnedPositions", "TransformerEncoderLayer", "TransformerDecoderLayer", "TransformerEncoder",
+                "TransformerDecoder"}
     assert {spec.kind.__name__ for spec in SPECS} == composed | set(USED.values())
 
 

@@ -18,11 +18,12 @@ from portable_nn.backend.namespace import array_namespace
 from portable_nn.kernels import disabled
 from tests.helpers import Backend, assert_close, dtype_name, to_numpy
 from tests.specs import LAYERS, Bad, Case, Spec
+from tests.specs_attention import ATTENTION_LAYERS
 from tests.specs_channels import CHANNELS
 from tests.specs_losses import LOSSES
 from tests.specs_recurrent import RECURRENT
 
-SPECS = [*LAYERS, *CHANNELS, *LOSSES, *RECURRENT]
+SPECS = [*LAYERS, *CHANNELS, *LOSSES, *RECURRENT, *ATTENTION_LAYERS]
 CASES = [pytest.param(case, id=f"{spec.kind.__name__}-{case.id}") for spec in SPECS for case in spec.cases]
 CHECKED = [pytest.param(case, id=f"{spec.kind.__name__}-{case.id}") for spec in SPECS for case in spec.cases
            if case.checks_gradient]

@@ -26,7 +26,8 @@ class _Block:
     """Scratch arrays for the largest block of heads, as views of any block's shape."""
 
     def __init__(self, count: int, dtype: np.dtype) -> None:
-        self.count, self.dtype, self.arrays = count, dtype, {}
+        self.count, self.dtype = count, dtype
+        self.arrays: dict[str, np.ndarray] = {}
 
     def __call__(self, name: str, shape: tuple[int, ...]) -> np.ndarray:
         if name not in self.arrays:
@@ -107,7 +108,7 @@ def forward(query: np.ndarray, key: np.ndarray, value: np.ndarray, mask: np.ndar
     q, k, v = _four(query), _four(key), _four(value)
     shape, blocks, scratch, scaled = _plan(q, k, scale)
     visible = _visible(mask, causal, lead, shape[2:], q.dtype)
-    keep, share = (None, 1.0) if dropout_p == 0 else keep_mask(stream, shape, dropout_p, xp=np, device="cpu")
+    keep, share = (None, 1.0) if stream is None else keep_mask(stream, shape, dropout_p, xp=np, device="cpu")
     kept = np.empty(shape, dtype=q.dtype) if keeps and math.prod(shape) <= _KEPT else None
     # Queries before heads: what the caller makes of it next, heads side by side, is then a view.
     out = np.empty((shape[0], shape[2], shape[1], v.shape[3]), dtype=q.dtype).swapaxes(1, 2)
