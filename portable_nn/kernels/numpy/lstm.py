@@ -6,6 +6,7 @@ rows of o, i and f are halved, so that one tanh over all four serves: σ(x) = 1/
 
 from __future__ import annotations
 
+from itertools import cycle
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -41,22 +42,22 @@ def _run(x: Any, h: Any, c: Any, weight_ih: Any, weight_hh: Any, bias_ih: Any, b
     gates[0, 4 * hidden:] = 0 if c is None else c.T
     terms, half = np.empty((2 * hidden, batch), dtype=x.dtype), CONSTANTS[x.dtype.char].half
     first, second = terms[:hidden], terms[hidden:]
-    for step in range(steps):
-        now, after = gates[step if keep else step % 2], gates[step + 1 if keep else 1 - step % 2]
-        t = tanh_c[step if keep else 0]
-        z, c_new, h_new = now[:4 * hidden], after[4 * hidden:], rows[step + 1, :hidden]
-        np.dot(weight, rows[step], out=z)
-        np.tanh(z, out=z)
-        sigmoids = z[:3 * hidden]
-        np.multiply(sigmoids, half, out=sigmoids)
-        np.add(sigmoids, half, out=sigmoids)
-        np.multiply(now[hidden:3 * hidden], now[3 * hidden:], out=terms)
-        np.add(first, second, out=c_new)
-        np.tanh(c_new, out=t)
-        np.multiply(now[:hidden], t, out=h_new)
+    z_all, c_all = gates[:, :4 * hidden], gates[1:, 4 * hidden:] if keep else gates[::-1, 4 * hidden:]
+    parts = (z_all, z_all[:, :3 * hidden], z_all[:, :hidden], z_all[:, hidden:3 * hidden], gates[:, 3 * hidden:],
+             c_all, tanh_c)
+    for step, (row, h_new, z, sigmoids, o, i_f, g_c, c_new, t) in enumerate(
+            zip(rows[:steps], rows[1:, :hidden], *map(cycle, parts))):  # views are made cheapest by iteration
+        np.dot(weight, row, z)
+        np.tanh(z, z)
+        np.multiply(sigmoids, half, sigmoids)
+        np.add(sigmoids, half, sigmoids)
+        np.multiply(i_f, g_c, terms)
+        np.add(first, second, c_new)
+        np.tanh(c_new, t)
+        np.multiply(o, t, h_new)
         if outside is not None and outside[step].any():
-            np.copyto(h_new, rows[step, :hidden], where=outside[step])
-            np.copyto(c_new, now[4 * hidden:], where=outside[step])
+            np.copyto(h_new, row[:hidden], where=outside[step])
+            np.copyto(c_new, g_c[hidden:], where=outside[step])
     return Saved(rows, gates, tanh_c, outside)
 
 
@@ -83,19 +84,18 @@ def _slopes(saved: Saved, chunk: slice, d: np.ndarray) -> tuple[np.ndarray, np.n
     """∂z/∂h of o, and ∂z/∂c of i, f, g, into d (n, 4 H, B); and ∂c/∂h and ∂c/∂c' (n, H, B), in what was saved."""
     gates, t = saved.gates[chunk], saved.tanh_c[chunk]
     hidden = t.shape[1]
-    one = CONSTANTS[d.dtype.char].one
     o, i, f, g = (gates[:, k * hidden:(k + 1) * hidden] for k in range(4))
-    d_sigmoids, d_g, sigmoids = d[:, :3 * hidden], d[:, 3 * hidden:], gates[:, :3 * hidden]
-    np.subtract(one, sigmoids, out=d_sigmoids)
-    np.multiply(d_sigmoids, sigmoids, out=d_sigmoids)
-    d[:, :hidden] *= t
-    d[:, hidden:3 * hidden] *= gates[:, 3 * hidden:]
-    np.multiply(g, g, out=d_g)
-    np.subtract(one, d_g, out=d_g)
-    np.multiply(d_g, i, out=d_g)
-    np.multiply(t, t, out=t)
-    np.subtract(one, t, out=t)
-    np.multiply(t, o, out=t)
+    h, i_f, g_c = saved.rows[chunk.start + 1:chunk.stop + 1, :hidden], gates[:, hidden:3 * hidden], gates[:, 3 * hidden:]
+    d_o, d_i, d_i_f, d_g = d[:, :hidden], d[:, hidden:2 * hidden], d[:, hidden:3 * hidden], d[:, 3 * hidden:]
+    np.multiply(h, o, out=d_o)
+    np.subtract(h, d_o, out=d_o)                                         # h (1 - o)
+    np.multiply(h, t, out=t)
+    np.subtract(o, t, out=t)                                             # o - h tanh(c)
+    np.multiply(i_f, g_c, out=d_i_f)
+    np.multiply(d_i, g, out=d_g)
+    np.subtract(i, d_g, out=d_g)                                         # i (1 - g²)
+    np.multiply(d_i_f, i_f, out=g_c)
+    np.subtract(d_i_f, g_c, out=d_i_f)                                   # g i (1 - i), c' f (1 - f)
     if saved.outside is not None:  # there, nothing reaches the gates, and c passes unchanged
         outside = saved.outside[chunk][:, None, :]
         np.copyto(d, 0, where=outside)
@@ -117,20 +117,19 @@ def backward(xp: Any, g: Any, saved: Saved, weight_ih: Any, weight_hh: Any, reve
     for chunk in pieces:
         d, g_out = products.scratch(chunk), sequences.gradient_of(g_y, chunk, outside)
         dh, dc = _slopes(saved, chunk, d)
-        for k in range(chunk.stop - chunk.start - 1, -1, -1):
-            z = d[k]
+        parts = (d, d[:, :hidden], d[:, hidden:].reshape(-1, 3, hidden, batch), dh, dc)
+        for k, z, z_o, z_inner, h_slope, c_slope in zip(range(len(d) - 1, -1, -1), *(part[::-1] for part in parts)):
             held = None if outside is None else g_h * outside[chunk.start + k]
             if g_out is not None:
-                np.add(g_h, g_out[k], out=g_h)
-            np.multiply(g_h, dh[k], out=t)
-            np.add(g_c, t, out=g_c)
-            np.multiply(z[:hidden], g_h, out=z[:hidden])
-            inner = z[hidden:].reshape(3, hidden, batch)
-            np.multiply(inner, g_c, out=inner)
-            np.multiply(g_c, dc[k], out=g_c)
-            np.dot(to_h, z, out=g_h)
+                np.add(g_h, g_out[k], g_h)
+            np.multiply(g_h, h_slope, t)
+            np.add(g_c, t, g_c)
+            np.multiply(z_o, g_h, z_o)
+            np.multiply(z_inner, g_c, z_inner)
+            np.multiply(g_c, c_slope, g_c)
+            np.dot(to_h, z, g_h)
             if held is not None:
-                np.add(g_h, held, out=g_h)
+                np.add(g_h, held, g_h)
         products.add(chunk)
     return products.x_gradient(reverse), g_h.T, g_c.T, *_weight_gradients(products.sums, hidden, needs[3:7]), None
 
