@@ -85,7 +85,8 @@ def _slopes(saved: Saved, chunk: slice, d: np.ndarray) -> tuple[np.ndarray, np.n
     gates, t = saved.gates[chunk], saved.tanh_c[chunk]
     hidden = t.shape[1]
     o, i, f, g = (gates[:, k * hidden:(k + 1) * hidden] for k in range(4))
-    h, i_f, g_c = saved.rows[chunk.start + 1:chunk.stop + 1, :hidden], gates[:, hidden:3 * hidden], gates[:, 3 * hidden:]
+    h, i_f = saved.rows[chunk.start + 1:chunk.stop + 1, :hidden], gates[:, hidden:3 * hidden]
+    g_c = gates[:, 3 * hidden:]
     d_o, d_i, d_i_f, d_g = d[:, :hidden], d[:, hidden:2 * hidden], d[:, hidden:3 * hidden], d[:, 3 * hidden:]
     np.multiply(h, o, out=d_o)
     np.subtract(h, d_o, out=d_o)                                         # h (1 - o)
