@@ -25,5 +25,7 @@ from portable_nn.data.tables import find_package_file as find_package_file
 from portable_nn.data.tables import load_csv as load_csv
 from portable_nn.data.tables import parse_timestamps as parse_timestamps
 from portable_nn.data.text import TextVectorizer as TextVectorizer
+from portable_nn.data.tokens import TokenRows as TokenRows
+from portable_nn.data.tokens import TokenVectorizer as TokenVectorizer
 from portable_nn.data.windowing import Windows as Windows
 from portable_nn.data.windowing import windows as windows

@@ -11,6 +11,8 @@ from portable_nn.layers import Module
 #: What `activation=` may name.
 ACTIVATIONS: dict[str, type[Module]] = {"relu": layers.ReLU, "gelu": layers.GELU, "tanh": layers.Tanh,
                                         "sigmoid": layers.Sigmoid}
+#: What `pooling=` may name.
+POOLING: dict[str, Any] = {"max": layers.GlobalMaxPool1d, "mean": layers.GlobalAvgPool1d}
 
 
 def positive(name: str, value: Any) -> int:
@@ -25,3 +27,10 @@ def make_activation(name: str) -> Module:
     if name not in ACTIVATIONS:
         raise ArgumentError(f"an activation among {sorted(ACTIVATIONS)}", repr(name), "name one of these")
     return ACTIVATIONS[name]()
+
+
+def make_pool(name: str) -> Module:
+    """The pooling over time of this name, for (B, T, D)."""
+    if name not in POOLING:
+        raise ArgumentError(f"pooling among {sorted(POOLING)}", repr(name), "name one of these")
+    return POOLING[name](axis=1)

@@ -29,6 +29,7 @@ CLASSES = {
     "TextClassifier": "portable_nn.models.text_classifier",
     "TextPipeline": "portable_nn.models.text_pipeline",
     "TextVectorizer": "portable_nn.data",
+    "TokenVectorizer": "portable_nn.data",
 }
 DAMAGED = "save the model again; this folder is damaged or not ours"
 #: Dtype and shape of arrays by name.

@@ -15,14 +15,14 @@ class TextClassifier(layers.Module):
 
     Shape
     -----
-    what the body takes, B texts -> (B, classes); the body "bag" takes `data.SparseRows`
+    what the body takes, B texts -> (B, classes): `data.SparseRows` for "bag", `data.TokenRows` for the others
 
     Parameters
     ----------
     vocabulary_size : int
-        As many as the vectorizer that reads the texts has, `TextVectorizer.size`.
+        As many as the vectorizer that reads the texts has, `TextVectorizer.size` or `TokenVectorizer.size`.
     classes : int
-    body : "bag"
+    body : "bag", "convolutional", "lstm" or "transformer"
         How texts are read: a name of `models.bodies.BODIES`.
     **options
         The body's own, such as `width`.

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from portable_nn.backend.errors import ArgumentError
-from portable_nn.data import TextVectorizer
+from portable_nn.data import TextVectorizer, TokenVectorizer
 from portable_nn.functional import softmax
 from portable_nn.models.text_classifier import TextClassifier
 from portable_nn.training import predict
@@ -19,8 +19,8 @@ class TextPipeline:
 
     Parameters
     ----------
-    vectorizer : TextVectorizer
-        Fitted, on the training texts.
+    vectorizer : TextVectorizer or TokenVectorizer
+        Fitted, on the training texts: the one for the body "bag", the other for the bodies that read words in order.
     model : TextClassifier
     labels : sequence of str or int
         The name of each class, in the order of the model's outputs.
@@ -38,11 +38,16 @@ class TextPipeline:
     (1, 2)
     """
 
-    def __init__(self, vectorizer: TextVectorizer, model: TextClassifier,
+    def __init__(self, vectorizer: TextVectorizer | TokenVectorizer, model: TextClassifier,
                  labels: Sequence[str] | Sequence[int]) -> None:
-        if not isinstance(vectorizer, TextVectorizer) or not isinstance(model, TextClassifier):
-            raise ArgumentError("a TextVectorizer and a TextClassifier",
+        kinds = TextVectorizer, TokenVectorizer
+        if not isinstance(vectorizer, kinds) or not isinstance(model, TextClassifier):
+            raise ArgumentError("a TextVectorizer or TokenVectorizer, and a TextClassifier",
                                 f"{type(vectorizer).__name__} and {type(model).__name__}", "pass them in this order")
+        fitting = kinds[model.body_name != "bag"]
+        if not isinstance(vectorizer, fitting):
+            raise ArgumentError(f"a {fitting.__name__}, which the body {model.body_name!r} reads",
+                                f"a {type(vectorizer).__name__}", "fit one on the training texts")
         if vectorizer.size != model.vocabulary_size:
             raise ArgumentError(f"a model of vocabulary_size={vectorizer.size}, the vectorizer's size",
                                 f"{model.vocabulary_size}", "build the model with vocabulary_size=vectorizer.size")

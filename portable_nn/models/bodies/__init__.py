@@ -9,6 +9,10 @@ from __future__ import annotations
 from typing import Any
 
 from portable_nn.models.bodies.bag import BagBody as BagBody
+from portable_nn.models.bodies.convolutional import ConvolutionalBody as ConvolutionalBody
+from portable_nn.models.bodies.recurrent import LSTMBody as LSTMBody
+from portable_nn.models.bodies.transformer import TransformerBody as TransformerBody
 
 #: What `TextClassifier(body=…)` may name.
-BODIES: dict[str, Any] = {"bag": BagBody}
+BODIES: dict[str, Any] = {"bag": BagBody, "convolutional": ConvolutionalBody, "lstm": LSTMBody,
+                          "transformer": TransformerBody}

@@ -28,6 +28,8 @@ class BagBody(layers.Module):
     width : int
         Features of an n-gram's embedding.
     activation : "relu", "gelu", "tanh" or "sigmoid"
+        tanh by default: a feature then speaks for one class or the other. With few features that speak for one alone,
+        as ReLU's do, how well a model does depends on the signs that its head happens to start from.
     entry_dropout : float
         Share of a text's entries left out in training mode, each text's own: no n-gram is relied on alone.
     dropout : float
@@ -44,7 +46,7 @@ class BagBody(layers.Module):
     embeddings, and dropping whole words of it (section 3.1).
     """
 
-    def __init__(self, vocabulary_size: int, width: int = 8, activation: str = "relu", entry_dropout: float = 0.5,
+    def __init__(self, vocabulary_size: int, width: int = 8, activation: str = "tanh", entry_dropout: float = 0.5,
                  dropout: float = 0.0) -> None:
         shape = positive("vocabulary_size", vocabulary_size), positive("width", width)
         self.bag = layers.EmbeddingBag(*shape, mode="sum")
