@@ -28,5 +28,6 @@ from portable_nn.functional.rectifiers import softplus as softplus
 from portable_nn.functional.recurrent import gru as gru
 from portable_nn.functional.recurrent import lstm as lstm
 from portable_nn.functional.rms_norm import rms_norm as rms_norm
+from portable_nn.functional.skipgram import skipgram_loss as skipgram_loss
 from portable_nn.functional.softmax import log_softmax as log_softmax
 from portable_nn.functional.softmax import softmax as softmax

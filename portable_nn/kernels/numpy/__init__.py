@@ -16,5 +16,6 @@ from portable_nn.kernels.numpy import (  # noqa: F401  (each registers its kerne
     lstm,
     optimizers,
     pooling,
+    skipgram,
     softmax,
 )
