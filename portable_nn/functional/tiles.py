@@ -41,7 +41,7 @@ class Tiles:
         if self.stream is None:
             return None
         height, options = rows.stop - rows.start, {"xp": xp, "device": device}
-        if height == self.queries:
+        if height == self.queries or 0 in self.lead:
             return keep_mask(self.stream, (*self.lead, height, self.keys), self.dropout_p, **options)[0]
         starts = [(head * self.queries + rows.start) * self.keys for head in range(math.prod(self.lead))]
         drawn = [keep_mask(self.stream, (height, self.keys), self.dropout_p, **options, start=start)[0]
