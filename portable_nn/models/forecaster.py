@@ -66,7 +66,7 @@ class Forecaster(layers.Module):
         Rows of the past that are seen, and rows to forecast.
     covariates, known, start : int
         Numbers of columns of the inputs.
-    body : "linear" or "mlp"
+    body : "linear", "mlp", "lstm" or "transformer"
         What computes the corrections: a name of `models.forecasting.BODIES`.
     lags : sequence of int
         The naive forecasts to correct, each up to `context`; see `Members`.

@@ -17,6 +17,8 @@ from portable_nn.models.forecasting.inputs import ForecastInputs as ForecastInpu
 from portable_nn.models.forecasting.inputs import ForecastSizes as ForecastSizes
 from portable_nn.models.forecasting.naive import naive_forecasts as naive_forecasts
 from portable_nn.models.forecasting.naive import ridge_forecasts as ridge_forecasts
+from portable_nn.models.forecasting.sequential import LSTMBody as LSTMBody
+from portable_nn.models.forecasting.sequential import TransformerBody as TransformerBody
 
 #: What `Forecaster(body=…)` may name.
-BODIES: dict[str, Any] = {"linear": LinearBody, "mlp": MLPBody}
+BODIES: dict[str, Any] = {"linear": LinearBody, "lstm": LSTMBody, "mlp": MLPBody, "transformer": TransformerBody}

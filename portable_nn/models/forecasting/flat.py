@@ -62,13 +62,13 @@ class Condense(Module):
         target, covariates = past[:, :, :1], past[:, :, 1:]                                   # (B, T, 1), (B, T, C)
         if self.centre:
             target = target - xp.mean(target, axis=1, keepdims=True)
-        found = [target[:, context - self.recent:, :], _means(xp, target[:, :context - self.recent, :], self.older),
-                 _means(xp, covariates[:, context - self.recent:, :], self.coarse)]
+        found = [target[:, context - self.recent:, :], means(xp, target[:, :context - self.recent, :], self.older),
+                 means(xp, covariates[:, context - self.recent:, :], self.coarse)]
         if self.day and self.sizes.covariates:
-            days = _blocks(xp, covariates, self.day)                                          # (B, days, day, C)
+            days = blocks(xp, covariates, self.day)                                          # (B, days, day, C)
             found += [xp.mean(days, axis=2), xp.max(days, axis=2), xp.min(days, axis=2)]
         horizon = self.sizes.horizon // self.ahead * self.ahead
-        found += [_means(xp, inputs.known[:, :horizon, :], self.ahead), inputs.start]
+        found += [means(xp, inputs.known[:, :horizon, :], self.ahead), inputs.start]
         # No columns, no features: reductions of empty arrays are not the standard's.
         flat = [xp.reshape(part, (part.shape[0], -1)) for part in found if 0 not in part.shape[1:]]
         return xp.concat(flat, axis=1)                                                        # (B, out_features)
@@ -98,10 +98,10 @@ class LinearBody(Module):
         self.condense = Condense(sizes, **condense)
         self.nets = layers.ModuleList(layers.Linear(self.condense.out_features, sizes.horizon) for _ in range(members))
         for net in self.nets:
-            _start_at_zero(net)
+            start_at_zero(net)
 
     def forward(self, inputs: ForecastInputs) -> Any:
-        return _each(self.nets, self.condense(inputs))
+        return each(self.nets, self.condense(inputs))
 
     def config(self) -> dict[str, Any]:
         """The options, as JSON holds them."""
@@ -135,32 +135,32 @@ class MLPBody(Module):
         shape = [self.condense.out_features, *hidden, sizes.horizon]
         self.nets = layers.ModuleList(MLP(shape, activation=activation, dropout=dropout) for _ in range(members))
         for net in self.nets:
-            _start_at_zero(net.steps[-1])
+            start_at_zero(net.steps[-1])
 
     def forward(self, inputs: ForecastInputs) -> Any:
-        return _each(self.nets, self.condense(inputs))
+        return each(self.nets, self.condense(inputs))
 
     def config(self) -> dict[str, Any]:
         """The options, as JSON holds them."""
         return {"hidden": self.hidden, "dropout": self.dropout, "activation": self.activation, **self.condense.config()}
 
 
-def _each(nets: Any, x: Any) -> Any:
+def each(nets: Any, x: Any) -> Any:
     return array_namespace(x).stack([net(x) for net in nets], axis=1)  # (B, I) -> (B, members, horizon)
 
 
-def _start_at_zero(linear: Any) -> None:
+def start_at_zero(linear: Any) -> None:
     """Members begin as naive forecasts, and learn what to add."""
     linear.weight = Parameter(linear.weight.shape, initializers.zeros)
     linear.bias = Parameter(linear.bias.shape, initializers.zeros)
 
 
-def _blocks(xp: Any, x: Any, size: int) -> Any:
+def blocks(xp: Any, x: Any, size: int) -> Any:
     """(B, T, C) -> (B, T // size, size, C), without the oldest rows where they do not fill a block."""
     rows, length, columns = x.shape
     count = length // size
     return xp.reshape(x[:, length - count * size:, :], (rows, count, size, columns))
 
 
-def _means(xp: Any, x: Any, size: int) -> Any:
-    return x if size == 1 or 0 in x.shape[1:] else xp.mean(_blocks(xp, x, size), axis=2)
+def means(xp: Any, x: Any, size: int) -> Any:
+    return x if size == 1 or 0 in x.shape[1:] else xp.mean(blocks(xp, x, size), axis=2)
