@@ -1,8 +1,10 @@
-"""Is a text positive or negative? A neural bag of n-grams, trained on real reviews in seconds.
+"""Is a text positive or negative? A neural bag of n-grams, trained on real reviews in seconds, or a net that reads the
+words in order.
 
     python examples/sentiment.py --predict "A moving film." "A dull mess."
     python examples/sentiment.py --data imdb --save model --plot curves.png
     python examples/sentiment.py --load model --predict "A moving film."
+    python examples/sentiment.py --model transformer          # or convolutional, or lstm
 
 The default data sets come with `pip install "portable_nn[examples]"`; `--data reviews.csv --text-column review
 --label-column stars` reads a file of your own, with labels of any kind.
@@ -32,7 +34,13 @@ from portable_nn.training.metrics import scores
 #: and by how much they tell the two labels apart. Short texts need the characters, which hint at words never seen.
 TOKENS = r"(?u)[\w']+|[!?]"
 SHORT = {"words": (1, 2), "characters": (2, 5), "character_weight": 0.4, "rescale": True, "token_pattern": TOKENS}
-LONG = {"words": (1, 3), "min_count": 2, "rescale": True, "token_pattern": TOKENS}
+LONG = {"words": (1, 3), "norm": "order", "min_count": 3, "rescale": True, "token_pattern": TOKENS}
+#: Bodies that read the words in order learn a vector for each; what occurs once teaches the word that is not known.
+READERS: dict[str, dict[str, Any]] = {
+    "convolutional": {"width": 64, "filters": 64, "kernel_sizes": (1, 2, 3)},
+    "lstm": {"width": 64, "hidden": 64},
+    "transformer": {"width": 64, "num_heads": 4, "feed_forward": 128},
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -113,17 +121,27 @@ def split(texts: list[str], labels: np.ndarray, salt: str) -> dict[str, tuple[li
 def train(parts: dict[str, Any], names: list[str], options: argparse.Namespace) -> tuple[TextPipeline, History]:
     """Fit the vectorizer and the model on the training texts; the validation texts choose the epoch."""
     (texts, labels), (held_out, held_out_labels) = parts["train"], parts["validation"]
-    recipe = LONG if are_long(texts) else SHORT
-    vectorizer = data.TextVectorizer(**recipe, naive_bayes=1.0 if len(names) == 2 else None)
-    rows = vectorizer.fit_transform(texts, labels)
-    model = TextClassifier(vectorizer.size, len(names), body=options.model, width=4).to(options.device)
-    print(f"{vectorizer.size:,} n-grams, {rows.nnz / len(texts):.0f} in a text; device {model.device}")
-    history = pnn.fit(model, layers.CrossEntropyLoss(), optim.Adam(model.parameters(), lr=2e-3),
+    vectorizer, body, lr = reading(texts, labels, len(names), options.model)
+    rows = vectorizer.transform(texts)
+    model = TextClassifier(vectorizer.size, len(names), body=options.model, **body).to(options.device)
+    what, count = ("n-grams", rows.nnz) if options.model == "bag" else ("words and marks", rows.lengths.sum())
+    print(f"{vectorizer.size:,} {what}, {count / len(texts):.0f} in a text; device {model.device}")
+    history = pnn.fit(model, layers.CrossEntropyLoss(), optim.Adam(model.parameters(), lr=lr),
                       train=(rows, labels), validation=(vectorizer.transform(held_out), held_out_labels),
-                      metrics=["accuracy"], callbacks=[EarlyStopping(patience=2)],
+                      metrics=["accuracy"], callbacks=[EarlyStopping(patience=3)],
                       epochs=2 if options.smoke else options.epochs,
                       batch_size=min(64, 8 + len(texts) // 100), seed=options.seed)  # small data needs steps too
     return TextPipeline(vectorizer, model, names), history
+
+
+def reading(texts: list[str], labels: np.ndarray, kinds: int, model: str) -> tuple[Any, dict[str, Any], float]:
+    """A vectorizer fitted on the training texts, the options of the body that reads its rows, and a learning rate."""
+    if model == "bag":
+        recipe = LONG if are_long(texts) else SHORT
+        vectorizer = data.TextVectorizer(**recipe, naive_bayes=1.0 if kinds == 2 else None)
+        return vectorizer.fit(texts, labels), {"width": 4}, 2e-3
+    length = 400 if are_long(texts) else 48
+    return data.TokenVectorizer(max_length=length, token_pattern=TOKENS).fit(texts), READERS[model], 1e-3
 
 
 def evaluate(pipeline: TextPipeline, part: tuple[list[str], np.ndarray]) -> dict[str, Any]:
