@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import array_api_compat
+import numpy as np
 
 from portable_nn.backend.errors import DeviceError, DTypeError
 
@@ -70,6 +71,9 @@ def is_array(x: Any) -> bool:
 def _look_up(x: Any) -> Any:
     if not is_array(x):
         raise DTypeError("an array", f"{type(x).__name__} {x!r:.60}", "convert it first, as with numpy.asarray")
+    if isinstance(x, np.ndarray) and type(x).__mul__ is not np.ndarray.__mul__:
+        raise DTypeError("an array with the operators of arrays", f"a {type(x).__name__}, which has its own",
+                         "fill what is masked, and convert it with numpy.asarray")
     xp = array_api_compat.array_namespace(x)
     if not hasattr(type(x), "__jax_array__"):  # abstract JAX values of one type may come from several traces
         _namespaces[type(x)] = xp

@@ -111,6 +111,7 @@ class Fused:
 
     def _plan(self, arrays: tuple) -> Plan:
         """Look up what the types of the arrays decide, and remember it."""
+        array_namespace(arrays[0])  # refuses None, which is for the optional ones alone
         xp = array_namespace(*arrays)
         tensor = xp.Tensor if hasattr(xp, "record_operation") else None
         plan = Plan(xp, tensor, has_devices(xp), registry.loaded_entries(self.name, xp if tensor is None else xp.raw))

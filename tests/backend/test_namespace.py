@@ -22,7 +22,8 @@ def test_backends(backend: Backend) -> None:
         backend.name.partition(":")[0], backend.name)
 
 
-@pytest.mark.parametrize("arguments", [(), (1, None), ([1, 2],), ("text",), (np.ones(2), [1]), (np.ndarray,)])
+@pytest.mark.parametrize("arguments", [(), (1, None), ([1, 2],), ("text",), (np.ones(2), [1]), (np.ndarray,),
+                                       (np.ma.masked_array([1.0, 2.0], mask=[False, True]),)])
 def test_no_arrays(arguments: tuple[object, ...]) -> None:
     with pytest.raises(DTypeError):
         array_namespace(*arguments)

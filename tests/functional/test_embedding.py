@@ -94,3 +94,23 @@ def test_gradient_counts_repeats(backend: Backend) -> None:
     weight = Tensor(backend.asarray(TABLE, "float32"), requires_grad=True)
     functional.embedding(backend.asarray(np.asarray([1, 1, 3])), weight).sum().backward()
     np.testing.assert_array_equal(to_numpy(weight.grad)[:, 0], [0, 2, 0, 1])
+
+
+@pytest.mark.parametrize("dtype", [">i4", "<i8", ">u2", "i1"])
+def test_indices_of_any_byte_order(dtype: str) -> None:
+    indices, offsets = np.asarray([3, 0, 1]).astype(dtype), np.asarray([0, 1]).astype(dtype)
+    np.testing.assert_array_equal(functional.embedding(indices, TABLE), TABLE[[3, 0, 1]])
+    bags = functional.embedding_bag(indices, offsets, TABLE, None, mode="sum")
+    np.testing.assert_allclose(bags, [TABLE[3], TABLE[0] + TABLE[1]])
+    with pytest.raises(DataError, match="got indices 4"):
+        functional.embedding(indices + indices.dtype.type(1), TABLE)
+
+
+@pytest.mark.parametrize("call", [
+    lambda: functional.embedding(None, TABLE),
+    lambda: functional.linear(None, TABLE, None, activation=None),
+    lambda: functional.layer_norm(None, TABLE[0], TABLE[0], eps=1e-5),
+])
+def test_none_is_no_array(call: Any) -> None:
+    with pytest.raises(DTypeError, match="at least one array"):
+        call()

@@ -96,3 +96,9 @@ def test_pairs_refuse(backend: Backend, name: str) -> None:
 def test_squared_error(backend: Backend) -> None:
     x, y = backend.asarray(np.asarray([1.0, 4.0])), backend.asarray(np.asarray([3.0, 3.0]))
     backend.assert_close(functional.squared_error(x, y), np.asarray([4.0, 1.0]))
+
+
+def test_labels_of_another_byte_order(rng: np.random.Generator) -> None:
+    logits, labels = rng.normal(size=(5, 4)), rng.integers(0, 4, 5)
+    expected = functional.cross_entropy(logits, labels)
+    np.testing.assert_array_equal(functional.cross_entropy(logits, labels.astype(">i4")), expected)

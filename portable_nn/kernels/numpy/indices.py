@@ -9,6 +9,6 @@ from portable_nn.functional.checks import refuse_range
 
 def check_range(what: str, x: np.ndarray, size: int) -> None:
     """Raise DataError unless all of the vector x is from 0 to size - 1: read as unsigned, negative numbers are huge."""
-    if x.size and np.maximum.reduce(x.view(f"u{x.dtype.itemsize}")) >= size:
+    if x.size and np.maximum.reduce(x.view(f"{x.dtype.byteorder}u{x.dtype.itemsize}")) >= size:
         low = int(x.min())
         refuse_range(what, low if low < 0 else int(x.max()), size)
