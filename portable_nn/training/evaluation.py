@@ -6,9 +6,9 @@ from typing import Any
 
 from portable_nn.autodiff.tree import leaves, map_leaves
 from portable_nn.backend.devices import device_name, to_device, to_numpy
-from portable_nn.backend.errors import ArgumentError
+from portable_nn.backend.errors import ArgumentError, DTypeError
 from portable_nn.backend.namespace import array_namespace, is_array
-from portable_nn.data import Batches, row_count
+from portable_nn.data import Batches, check_finite, row_count
 from portable_nn.data.batching import map_arrays, move_and_cast
 from portable_nn.layers import Module
 from portable_nn.training.metrics import scores
@@ -33,7 +33,8 @@ def predict(model: Module, x: Any, *, batch_size: int = 1024) -> Any:
     Raises
     ------
     DataError, ShapeError, DTypeError
-        There are no rows, the parts of x have different numbers of them, or a part is no array.
+        There are no rows, the parts of x have different numbers of them, or a part is no array; there is NaN or
+        infinity in one, and the message names the row; the model is no Module.
     """
     x = x.as_rows()[0] if hasattr(x, "as_rows") else x
     home = _device_of(x)
@@ -68,21 +69,26 @@ def evaluate(model: Module, x: Any, y: Any = None, *, metrics: Any = None, batch
 
     Raises
     ------
-    ShapeError
-        x and y have different numbers of rows, or y does not fit what the model gives.
+    ShapeError, DTypeError, DataError
+        As `predict`; y has another number of rows, does not fit what the model gives, or holds NaN or labels out of
+        range.
     """
     if y is None:
         if not hasattr(x, "as_rows"):
             raise ArgumentError("targets to score against", "y=None", "pass evaluate(model, x, y)")
         x, y = x.as_rows()
     row_count((x, y))
+    check_finite(y, "y")
     return scores(to_numpy(predict(model, x, batch_size=batch_size)), to_numpy(y), metrics)
 
 
 def _outputs(model: Module, x: Any, batch_size: int) -> list[Any]:
     """The model's raw outputs, batch by batch, where the model is."""
+    if not isinstance(model, Module):
+        raise DTypeError("a model that is a Module", f"{model!r:.60}", "pass the model first, then the data")
     batches = Batches((x,), batch_size=batch_size, seed=0, epoch=0, shuffle=False, drop_last=False, device=None,
                       dtype=None)
+    check_finite(x, "x")
     device, dtype = model.device, model.dtype
     with evaluating(model):
         return [model(map_arrays(batches.raw(number)[0], lambda a: move_and_cast(a, device=device, dtype=dtype)))

@@ -96,12 +96,23 @@ def test_nothing_is_recorded_or_counted() -> None:
 
 
 X, Y = classes()
+BAD_X = X.copy()
+BAD_X[5, 2] = np.nan
 BAD = [
     (lambda m: evaluate(m, X, Y[1:]), ShapeError, "number of rows"),
     (lambda m: evaluate(m, X), ArgumentError, "targets to score against"),
     (lambda m: evaluate(m, X, Y, metrics=["acuracy"]), ArgumentError, "metrics among"),
     (lambda m: evaluate(m, X, Y.astype(float)), ShapeError, "reshape them; they are never|Reshape them"),
     (lambda m: evaluate(m, X, np.stack([Y, Y], axis=1)), ShapeError, "labels of shape"),
+    (lambda m: evaluate(m, X, Y + 1), DataError, "labels from 0 to 2; got labels 3"),
+    (lambda m: evaluate(m, X, np.where(Y == 0, -1, Y), metrics=["accuracy"]), DataError, "got labels -1"),
+    (lambda m: evaluate(m, X, Y + 0.5, metrics=["f1"]), DataError, "whole numbers"),
+    (lambda m: evaluate(m, X, Y.astype(str)), DTypeError, "targets that are numbers"),
+    (lambda m: evaluate(m, BAD_X, Y), DataError, "nan in x at row 5, column 2"),
+    (lambda m: evaluate(m, X, BAD_X[:, 1:]), DataError, "nan in y at row 5, column 1"),
+    (lambda m: predict(m, BAD_X), DataError, "nan in x at row 5, column 2"),
+    (lambda m: predict(m, sparse.csr_array(BAD_X)), DataError, "nan in x at row 5, column 2"),
+    (lambda m: predict(X, m), DTypeError, "a model that is a Module"),
     (lambda m: predict(m, X[:0]), DataError, "at least one row"),
     (lambda m: predict(m, X[:, :2]), ShapeError, "4"),
     (lambda m: predict(m, X.tolist()), PortableNNError, "list"),

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn import metrics as reference
 
-from portable_nn.backend.errors import ArgumentError, ShapeError
+from portable_nn.backend.errors import ArgumentError, DataError, DTypeError, ShapeError
 from portable_nn.training.metrics import labels_of, resolve, scores
 
 
@@ -48,6 +48,7 @@ def test_sequences_of_labels(rng: np.random.Generator) -> None:
 def test_labels_of_one_logit() -> None:
     np.testing.assert_array_equal(labels_of(np.asarray([-1.0, 0.0, 2.0])), [0, 0, 1])
     np.testing.assert_array_equal(labels_of(np.asarray([[-1.0], [2.0]])), [0, 1])
+    np.testing.assert_array_equal(labels_of(np.asarray([[[-1.0], [2.0]]])), [[0, 1]])
 
 
 def test_functions_and_names() -> None:
@@ -63,5 +64,13 @@ def test_bad_input() -> None:
         resolve({"gap": 3})  # type: ignore[dict-item]
     with pytest.raises(ShapeError, match=r"labels of shape \(3,\)"):
         scores(np.zeros((3, 2)), np.zeros((3, 2), dtype=int))
+    with pytest.raises(ArgumentError, match="a list of names"):
+        resolve(max)  # type: ignore[arg-type]
+    with pytest.raises(ShapeError, match=r"labels of shape \(2, 3\)"):
+        scores(np.zeros((2, 3, 4)), np.zeros((3, 2), dtype=int), ["accuracy"])
+    with pytest.raises(DataError, match="got labels 2"):
+        scores(np.zeros(3), np.asarray([0, 1, 2]))
+    with pytest.raises(DTypeError, match="targets that are numbers"):
+        scores(np.zeros(3), np.asarray(["a", "b", "c"]))
     with pytest.raises(ShapeError, match="never broadcast"):
         scores(np.zeros((3, 1)), np.zeros(3))
