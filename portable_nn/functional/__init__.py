@@ -13,6 +13,8 @@ from portable_nn.functional.convolution import conv1d as conv1d
 from portable_nn.functional.dropout import dropout as dropout
 from portable_nn.functional.embedding import embedding as embedding
 from portable_nn.functional.embedding import embedding_bag as embedding_bag
+from portable_nn.functional.likelihoods import binary_cross_entropy as binary_cross_entropy
+from portable_nn.functional.likelihoods import nll as nll
 from portable_nn.functional.linear import linear as linear
 from portable_nn.functional.losses import binary_cross_entropy_with_logits as binary_cross_entropy_with_logits
 from portable_nn.functional.losses import cross_entropy as cross_entropy
@@ -27,6 +29,9 @@ from portable_nn.functional.rectifiers import silu as silu
 from portable_nn.functional.rectifiers import softplus as softplus
 from portable_nn.functional.recurrent import gru as gru
 from portable_nn.functional.recurrent import lstm as lstm
+from portable_nn.functional.residuals import absolute_error as absolute_error
+from portable_nn.functional.residuals import huber_error as huber_error
+from portable_nn.functional.residuals import quantile_error as quantile_error
 from portable_nn.functional.rms_norm import rms_norm as rms_norm
 from portable_nn.functional.skipgram import skipgram_loss as skipgram_loss
 from portable_nn.functional.softmax import log_softmax as log_softmax

@@ -13,6 +13,8 @@ from portable_nn.layers.cells import GRUCell as GRUCell
 from portable_nn.layers.cells import LSTMCell as LSTMCell
 from portable_nn.layers.cells import from_joint_weights as from_joint_weights
 from portable_nn.layers.cells import reorder_gates as reorder_gates
+from portable_nn.layers.class_losses import CrossEntropyLoss as CrossEntropyLoss
+from portable_nn.layers.class_losses import NLLLoss as NLLLoss
 from portable_nn.layers.containers import ModuleDict as ModuleDict
 from portable_nn.layers.containers import ModuleList as ModuleList
 from portable_nn.layers.containers import Sequential as Sequential
@@ -22,8 +24,8 @@ from portable_nn.layers.embedding import Embedding as Embedding
 from portable_nn.layers.embedding import EmbeddingBag as EmbeddingBag
 from portable_nn.layers.flatten import Flatten as Flatten
 from portable_nn.layers.linear import Linear as Linear
+from portable_nn.layers.losses import BCELoss as BCELoss
 from portable_nn.layers.losses import BCEWithLogitsLoss as BCEWithLogitsLoss
-from portable_nn.layers.losses import CrossEntropyLoss as CrossEntropyLoss
 from portable_nn.layers.losses import HalfMSELoss as HalfMSELoss
 from portable_nn.layers.losses import MSELoss as MSELoss
 from portable_nn.layers.module import Module as Module
@@ -40,6 +42,9 @@ from portable_nn.layers.rectifiers import SiLU as SiLU
 from portable_nn.layers.rectifiers import Softplus as Softplus
 from portable_nn.layers.recurrent import GRU as GRU
 from portable_nn.layers.recurrent import LSTM as LSTM
+from portable_nn.layers.regression_losses import HuberLoss as HuberLoss
+from portable_nn.layers.regression_losses import L1Loss as L1Loss
+from portable_nn.layers.regression_losses import QuantileLoss as QuantileLoss
 from portable_nn.layers.rms_norm import RMSNorm as RMSNorm
 from portable_nn.layers.softmax import LogSoftmax as LogSoftmax
 from portable_nn.layers.softmax import Softmax as Softmax

@@ -74,6 +74,16 @@ class VarianceScaling:
 
 
 @dataclass(frozen=True)
+class Given:
+    """These values, along one axis."""
+
+    values: tuple[float, ...]
+
+    def __call__(self, stream: Stream, shape: tuple[int, ...], *, dtype: Any, xp: Any, device: Any) -> Any:
+        return xp.asarray(list(self.values), dtype=dtype, device=device)
+
+
+@dataclass(frozen=True)
 class ZeroRow:
     """As another initializer, but with zeros in one row, such as that of a padding index."""
 

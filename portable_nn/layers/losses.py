@@ -2,57 +2,53 @@
 
 Shapes must be equal, or fit as documented: nothing is broadcast, so (N, 1) against (N,) raises, and does not become
 N × N. With sample weights w the mean is Σ w·loss / Σ w, and 0 where all weights are 0. Axes behind those of the weights
-are averaged without weights.
+are averaged without weights. Every loss takes `reduction`: "mean", "sum" for Σ w·loss, "none" for each w·loss. The
+losses of integer labels are in `class_losses`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from portable_nn import functional
-from portable_nn.backend.errors import DataError, DTypeError, ShapeError
-from portable_nn.backend.namespace import array_namespace, is_tensor
-from portable_nn.functional.checks import is_on_host
+from portable_nn.backend.errors import ShapeError
+from portable_nn.backend.namespace import array_namespace
+from portable_nn.layers.class_losses import class_weights
+from portable_nn.layers.initializers import Given
 from portable_nn.layers.module import Module
+from portable_nn.layers.reduction import check_reduction, check_share, reduced
+
+_CODE = "code the classes as 0 and 1, as in (labels + 1) / 2 for -1 and 1"
 
 
-class CrossEntropyLoss(Module):
-    """Mean of -log softmax(x)[t], for classes that exclude each other.
+class _Loss(Module):
+    """What losses without further options share."""
 
-    Shape
-    -----
-    prediction (B, ..., V), logits; target (B, ...), integers from 0 to V - 1;
-    sample_weight (B,) or more of target's axes -> ()
+    def __init__(self, reduction: str = "mean") -> None:
+        self.reduction = check_reduction(reduction)
 
-    Raises
-    ------
-    ShapeError, DTypeError
-        Shapes do not fit; the target's dtype is no integer.
-    DataError
-        There are no rows, or a label is out of range (looked at wherever no device has to wait for it).
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> float(CrossEntropyLoss()(np.zeros((3, 4)), np.asarray([0, 1, 3])))
-    1.3862943611198906
-    """
-
-    def forward(self, prediction: Any, target: Any, sample_weight: Any = None) -> Any:
-        array_namespace(prediction, target)  # refuses what are no arrays
-        if len(prediction.shape) < 2:
-            raise ShapeError("logits of shape (rows, …, classes)", f"{prediction.shape}",
-                             "give them an axis of classes; for one logit a row use BCEWithLogitsLoss")
-        return _mean(functional.cross_entropy(prediction, target, None), sample_weight)
+    def extra_repr(self) -> str:
+        return f"reduction={self.reduction!r}"
 
 
 class BCEWithLogitsLoss(Module):
-    """Mean of -t log σ(x) - (1 - t) log(1 - σ(x)), for one or several yes-or-no questions a row.
+    """Mean of -c t log σ(x) - (1 - t) log(1 - σ(x)), for one or several yes-or-no questions a row.
 
     Shape
     -----
     prediction (B, ...), logits; target of the same shape, floats, integers or booleans from 0 to 1;
-    sample_weight (B,) or more of these axes -> ()
+    sample_weight (B,) or more of these axes -> (), or target's shape for reduction "none"
+
+    Parameters
+    ----------
+    reduction : "none", "mean" or "sum"
+    pos_weight : list or array of numbers, optional
+        c, what a yes weighs beside a no: one number, or one for each question, along the last axis.
+
+    Attributes
+    ----------
+    pos_weight : Buffer, or None
 
     Raises
     ------
@@ -60,6 +56,12 @@ class BCEWithLogitsLoss(Module):
         The shapes differ; dtypes do not fit.
     DataError
         There are no rows, or a target is not from 0 to 1 (looked at wherever no device has to wait for it).
+    ArgumentError
+        An option is out of range.
+
+    References
+    ----------
+    As `torch.nn.BCEWithLogitsLoss`.
 
     Examples
     --------
@@ -68,21 +70,94 @@ class BCEWithLogitsLoss(Module):
     0.6931471805599453
     """
 
+    def __init__(self, reduction: str = "mean", pos_weight: Sequence[float] | Any = None) -> None:
+        self.reduction, self._weights = check_reduction(reduction), class_weights("pos_weight", pos_weight)
+        if self._weights is None:
+            self.pos_weight = None
+        else:
+            self.register_buffer("pos_weight", (len(self._weights),), Given(self._weights))
+
     def forward(self, prediction: Any, target: Any, sample_weight: Any = None) -> Any:
-        xp = array_namespace(prediction, target)
-        if not xp.isdtype(target.dtype, "real floating") and prediction.shape == target.shape:
-            target = xp.astype(target, prediction.dtype)
+        target = _as_floats(prediction, target)
         losses = functional.binary_cross_entropy_with_logits(prediction, target)
-        _check_share(target)
-        return _mean(losses, sample_weight)
+        check_share("targets", target, _CODE)
+        if self.pos_weight is not None:
+            losses = losses + self._excess(prediction, target)
+        return reduced(losses, sample_weight, self.reduction)
+
+    def _excess(self, prediction: Any, target: Any) -> Any:
+        """What yeses weigh beyond 1: (c - 1) t · -log σ(x)."""
+        xp = array_namespace(prediction)
+        weight = xp.astype(self.pos_weight, prediction.dtype)
+        if weight.shape != (1,) and weight.shape != prediction.shape[-1:]:
+            raise ShapeError(f"one pos_weight, or {prediction.shape[-1:]} along the last axis", f"{weight.shape}",
+                             "give one number for each question")
+        yes = functional.binary_cross_entropy_with_logits(prediction, xp.ones_like(prediction))
+        return (weight - 1) * target * yes
+
+    def extra_repr(self) -> str:
+        weight = None if self._weights is None else list(self._weights)
+        return f"reduction={self.reduction!r}, pos_weight={weight}"
 
 
-class MSELoss(Module):
+class BCELoss(_Loss):
+    """Mean of -t log p - (1 - t) log(1 - p) on probabilities, where a logarithm counts as at least -100.
+
+    Sure and right is 0, sure and wrong 100, in every precision. From logits, BCEWithLogitsLoss is more accurate.
+
+    Shape
+    -----
+    prediction (B, ...), from 0 to 1; target of the same shape, floats, integers or booleans from 0 to 1;
+    sample_weight (B,) or more of these axes -> (), or target's shape for reduction "none"
+
+    Parameters
+    ----------
+    reduction : "none", "mean" or "sum"
+
+    Raises
+    ------
+    ShapeError, DTypeError
+        The shapes differ; dtypes do not fit.
+    DataError
+        There are no rows, or a prediction or target is not from 0 to 1 (looked at wherever no device has to wait).
+
+    References
+    ----------
+    As `torch.nn.BCELoss`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> round(float(BCELoss()(np.asarray([0.1, 0.9, 0.8]), np.asarray([0, 1, 1]))), 4)
+    0.1446
+    """
+
+    def forward(self, prediction: Any, target: Any, sample_weight: Any = None) -> Any:
+        target = _as_floats(prediction, target)
+        losses = functional.binary_cross_entropy(prediction, target)
+        check_share("targets", target, _CODE)
+        check_share("probabilities", prediction, "put a Sigmoid before the loss, or use BCEWithLogitsLoss")
+        return reduced(losses, sample_weight, self.reduction)
+
+
+def _as_floats(prediction: Any, target: Any) -> Any:
+    """Integer and boolean targets in the prediction's dtype; others as they are."""
+    xp = array_namespace(prediction, target)
+    if not xp.isdtype(target.dtype, "real floating") and prediction.shape == target.shape:
+        return xp.astype(target, prediction.dtype)
+    return target
+
+
+class MSELoss(_Loss):
     """Mean of (p - t)² over all elements.
 
     Shape
     -----
-    prediction and target (B, ...); sample_weight (B,) or more of these axes -> ()
+    prediction and target (B, ...); sample_weight (B,) or more of these axes -> (), or (B, ...) for reduction "none"
+
+    Parameters
+    ----------
+    reduction : "none", "mean" or "sum"
 
     Raises
     ------
@@ -99,15 +174,19 @@ class MSELoss(Module):
     """
 
     def forward(self, prediction: Any, target: Any, sample_weight: Any = None) -> Any:
-        return _mean(functional.squared_error(prediction, target), sample_weight)
+        return reduced(functional.squared_error(prediction, target), sample_weight, self.reduction)
 
 
-class HalfMSELoss(Module):
+class HalfMSELoss(_Loss):
     """Half the squared distance of a row, averaged over the rows: 1/(2B) Σ (p - t)².
 
     Shape
     -----
-    prediction and target (B, ...); sample_weight (B,) -> ()
+    prediction and target (B, ...); sample_weight (B,) -> (), or (B,) for reduction "none"
+
+    Parameters
+    ----------
+    reduction : "none", "mean" or "sum"
 
     Raises
     ------
@@ -127,38 +206,4 @@ class HalfMSELoss(Module):
         losses = functional.squared_error(prediction, target)
         if losses.ndim > 1:
             losses = array_namespace(losses).sum(losses, axis=tuple(range(1, losses.ndim)))  # (B, ...) -> (B,)
-        return 0.5 * _mean(losses, sample_weight)
-
-
-def _mean(losses: Any, weight: Any) -> Any:
-    """The mean of per-element losses, weighted along the leading axes."""
-    shape = tuple(losses.shape)
-    if 0 in shape or not shape:
-        raise DataError("at least one row to average a loss over", f"losses of shape {shape}",
-                        "leave empty batches out, and give a single example an axis of length 1")
-    xp = array_namespace(losses, weight)
-    if weight is None:
-        return xp.mean(losses)
-    axes = len(weight.shape)
-    if axes == 0 or tuple(weight.shape) != shape[:axes]:
-        raise ShapeError(f"sample_weight of shape {shape[:1]}, one for each row", f"{tuple(weight.shape)}",
-                         "reshape it")
-    if not xp.isdtype(weight.dtype, ("integral", "real floating", "bool")):
-        raise DTypeError("real sample weights", f"{weight.dtype}", "cast them to a floating dtype")
-    if len(shape) > axes:
-        losses = xp.mean(losses, axis=tuple(range(axes, len(shape))))
-    weight = xp.astype(weight, losses.dtype)
-    total = xp.sum(weight)
-    return xp.sum(losses * weight) / xp.where(total == 0, xp.ones_like(total), total)
-
-
-def _check_share(target: Any) -> None:
-    """Require probabilities, where looking costs no wait: labels of -1 and 1 would train on nonsense."""
-    target = target.data if is_tensor(target) else target
-    if not is_on_host(target) or 0 in target.shape:
-        return
-    xp = array_namespace(target)
-    low, high = float(xp.min(target)), float(xp.max(target))
-    if not (low >= 0 and high <= 1):
-        raise DataError("targets from 0 to 1", f"values from {low:g} to {high:g}",
-                        "code the classes as 0 and 1, as in (labels + 1) / 2 for -1 and 1")
+        return 0.5 * reduced(losses, sample_weight, self.reduction)

@@ -1,4 +1,4 @@
-"""Calls of the operations over channels and time, as arguments of the `Case` of `tests/functional/cases.py`."""
+"""Calls of the operations over channels and time and of losses, as arguments of the `Case` of cases.py."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from typing import Any
 
 import numpy as np
 
-Call = tuple[str, str, Callable[..., tuple], dict[str, Any]]
+from tests.functional import cases_losses
+
+Call = cases_losses.Call
 
 
 
@@ -77,4 +79,4 @@ def over_time() -> list[Call]:
     return [("max_over_time", name, make, {"axis": axis}) for name, (make, axis) in calls.items()]
 
 
-CALLS = [*batch_norm(), *conv1d(), *pooling(), *over_time()]
+CALLS = [*batch_norm(), *conv1d(), *pooling(), *over_time(), *cases_losses.CALLS]

@@ -135,11 +135,11 @@ def test_losses(name: str, rows: int, columns: int, scale: float, weighted: bool
     w = torch.ones(rows, dtype=torch.float64) if weight is None else torch.tensor(weight)
     expected = (each * w).sum() / w.sum()
     expected.backward()
-    np.testing.assert_allclose(value.item(), expected.item(), rtol=1e-10)
+    np.testing.assert_allclose(value.item(), expected.item(), **TOLERANCE)
     np.testing.assert_allclose(ours.grad, theirs.grad.numpy(), **TOLERANCE)
     if weight is None:
         plain = getattr(torch.nn, name)()(torch.tensor(x), torch.tensor(target))
-        np.testing.assert_allclose(value.item(), plain.item(), rtol=1e-10)
+        np.testing.assert_allclose(value.item(), plain.item(), **TOLERANCE)
 
 
 def test_defaults_are_pytorchs() -> None:
