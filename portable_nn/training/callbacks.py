@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -55,6 +56,8 @@ class EarlyStopping(Callback):
         if mode not in ("min", "max") or not isinstance(patience, int) or patience < 1:
             raise ArgumentError('mode "min" or "max" and patience of 1 or more',
                                 f"mode={mode!r}, patience={patience!r}", "change them")
+        if not (isinstance(min_delta, Real) and min_delta >= 0):
+            raise ArgumentError("min_delta of 0 or more", repr(min_delta), "pass how much lower or higher counts")
         self.patience, self.monitor, self.min_delta = patience, monitor, min_delta
         self.sign = 1 if mode == "min" else -1
         self._forget()
@@ -104,8 +107,8 @@ class Checkpoint(Callback):
     """
 
     def __init__(self, path: str | Path, every: int = 1) -> None:
-        if every < 1:
-            raise ArgumentError("every of 1 epoch or more", f"{every}", "pass a number of epochs")
+        if not isinstance(every, int) or every < 1:
+            raise ArgumentError("every of 1 epoch or more", repr(every), "pass a number of epochs")
         self.path, self.every = Path(path), every
 
     def on_epoch_end(self, training: Training) -> None:

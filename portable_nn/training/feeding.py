@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from numbers import Real
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -58,7 +59,7 @@ class Feed:
         for parts in self._source(number):
             if not isinstance(parts, (tuple, list)) or len(parts) not in (2, 3):
                 raise DTypeError("batches that are (x, y) or (x, y, sample_weight)", f"{type(parts).__name__}",
-                                 "yield tuples, for example from portable_nn.data.batches(x, y, batch_size=…)")
+                                 "pass arrays as one tuple (numpy.asarray(x), numpy.asarray(y)), or yield tuples")
             x, y, *rest = to_tensors(tuple(parts), device=device, dtype=dtype)
             weight = rest[0] if rest else None
             yield Batch(x, y, weight, row_count(parts[1]) if weight is None else _sum(weight.data, dtype))
@@ -96,11 +97,12 @@ def as_parts(data: Any) -> tuple[Any, ...]:
 
 def split_validation(train: Any, validation: Any, seed: int) -> tuple[Any, Any]:
     """Training and validation data, where the latter may be a share of the former."""
-    if validation is None or not (isinstance(validation, float) or _is_share(validation)):
+    last = _is_share_at_the_end(validation)
+    share = validation[1] if last else validation
+    if not last and not isinstance(share, (str, Real)):
         return train, validation
-    share = validation if isinstance(validation, float) else validation[1]
-    if not 0 < share < 1:
-        raise ArgumentError("a validation share between 0 and 1", f"{share}", "pass for example 0.1")
+    if isinstance(share, str) or not 0 < share < 1:
+        raise ArgumentError("a validation share between 0 and 1", f"{share!r}", 'pass for example 0.1 or ("last", 0.1)')
     if not is_in_memory(train):
         raise ArgumentError("arrays to take a share of for validation", "an iterable of batches",
                             "pass validation=(x, y) or an iterable of batches")
@@ -110,12 +112,15 @@ def split_validation(train: Any, validation: Any, seed: int) -> tuple[Any, Any]:
     if not 0 < held < count:
         raise DataError("rows for training and for validation", f"{held} of {count} for validation",
                         "pass more data or another share")
-    if _is_share(validation):
+    if last:
         return rows(parts, slice(0, count - held)), rows(parts, slice(count - held, count))
     order = permutation(Stream(seed, "validation"), count)
     return rows(parts, np.sort(order[held:])), rows(parts, np.sort(order[:held]))
 
 
-def _is_share(validation: Any) -> bool:
-    return (isinstance(validation, tuple) and len(validation) == 2 and isinstance(validation[0], str)
-            and validation[0] == "last" and isinstance(validation[1], float))
+def _is_share_at_the_end(validation: Any) -> bool:
+    if not (isinstance(validation, tuple) and len(validation) == 2 and isinstance(validation[0], str)):
+        return False
+    if validation[0] != "last" or not isinstance(validation[1], Real):
+        raise ArgumentError('validation=("last", share)', f"{validation!r:.60}", 'pass for example ("last", 0.1)')
+    return True

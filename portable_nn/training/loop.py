@@ -75,7 +75,7 @@ def fit(model: Module, loss: Any, optimizer: Optimizer, *, train: Any, validatio
     ShapeError, DTypeError, ArgumentError, FileError
         Data of other shapes, kinds or lengths than the model and the loss take; options out of range; no checkpoint.
     """
-    _check_arguments(model, optimizer, validation, metrics, epochs, accumulate)
+    _check_arguments(model, loss, optimizer, validation, metrics, epochs, accumulate)
     functions = resolve(metrics)
     train, validation = split_validation(train, validation, seed)
     feed = Feed(train, model, batch_size=batch_size, seed=seed)
@@ -165,8 +165,14 @@ def _planned_steps(feed: Feed, epochs: int, accumulate: int) -> int | None:
     return None if feed.length is None else epochs * -(-feed.length // accumulate)
 
 
-def _check_arguments(model: Module, optimizer: Optimizer, validation: Any, metrics: Any, epochs: int,
+def _check_arguments(model: Module, loss: Any, optimizer: Optimizer, validation: Any, metrics: Any, epochs: int,
                      accumulate: int) -> None:
+    for name, value, right, example in (
+            ("model", model, isinstance(model, Module), "layers.Linear(4, 3)"),
+            ("loss", loss, callable(loss) and not isinstance(loss, type), "layers.CrossEntropyLoss()"),
+            ("optimizer", optimizer, isinstance(optimizer, Optimizer), "optim.AdamW(model.parameters())")):
+        if not right:
+            raise ArgumentError(f"{name} such as {example}", f"{value!r:.60}", "call fit(model, loss, optimizer, …)")
     for name, value, least in (("epochs", epochs, 0), ("accumulate", accumulate, 1)):
         if not isinstance(value, int) or value < least:
             raise ArgumentError(f"{name} as a whole number of {least} or more", repr(value), "change it")

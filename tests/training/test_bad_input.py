@@ -39,6 +39,11 @@ BAD = [
     ({"train": (X, Y), "seed": -1}, ArgumentError, "seed an integer"),
     ({"train": (X, Y), "validation": 1.5}, ArgumentError, "share between 0 and 1"),
     ({"train": (X, Y), "validation": ("last", 0.0)}, ArgumentError, "share between 0 and 1"),
+    ({"train": (X, Y), "validation": 1}, ArgumentError, "share between 0 and 1"),
+    ({"train": (X, Y), "validation": "last"}, ArgumentError, "share between 0 and 1"),
+    ({"train": (X, Y), "validation": ("first", 0.1)}, ArgumentError, r'validation=\("last", share\)'),
+    ({"train": (X, Y), "validation": ("last", "0.1")}, ArgumentError, r'validation=\("last", share\)'),
+    ({"train": (X, Y), "validation": 0.1, "metrics": len}, ArgumentError, "a list of names"),
     ({"train": (X, Y), "validation": 0.001}, DataError, "rows for training and for validation"),
     ({"train": [(X, Y)], "validation": 0.1}, ArgumentError, "arrays to take a share of"),
     ({"train": (X, Y), "validation": (X, Y[1:])}, ShapeError, "number of rows"),
@@ -73,6 +78,11 @@ def test_bad_values_in_the_data(value: float) -> None:
 def test_bad_losses_and_optimizers() -> None:
     x, y = classes()
     model, loss, optimizer = setup()
+    for wrong, name in (((None, loss, optimizer), "model"), ((model.forward, loss, optimizer), "model"),
+                        ((model, type(loss), optimizer), "loss"), ((model, None, optimizer), "loss"),
+                        ((model, loss, type(optimizer)), "optimizer"), ((model, optimizer, loss), "loss")):
+        with pytest.raises(ArgumentError, match=f"expected {name} such as"):
+            fit(*wrong, train=(x, y), progress=False)
     with pytest.raises(ArgumentError, match="an optimiser over the model's parameters"):
         fit(classifier(), loss, optimizer, train=(x, y), progress=False)
     with pytest.raises(DTypeError, match="a loss that is a Tensor"):

@@ -109,8 +109,11 @@ def test_bad_input() -> None:
     for options in ({"patience": 0}, {"mode": "best"}, {"patience": "long"}):
         with pytest.raises(ArgumentError, match='mode "min" or "max" and patience'):
             EarlyStopping(**options)  # type: ignore[arg-type]
-    with pytest.raises(ArgumentError, match="every of 1 epoch"):
-        Checkpoint("run", every=0)
+    with pytest.raises(ArgumentError, match="min_delta of 0 or more"):
+        EarlyStopping(min_delta="small")  # type: ignore[arg-type]
+    for every in (0, "all"):
+        with pytest.raises(ArgumentError, match="every of 1 epoch"):
+            Checkpoint("run", every=every)
     for column in ("validation", "confusion_matrix"):
         with pytest.raises(ArgumentError, match="a column of numbers to monitor among"):
             fit(*setup(), train=classes(), callbacks=[EarlyStopping(monitor=column)], progress=False)
