@@ -121,8 +121,8 @@ def split(texts: list[str], labels: np.ndarray, salt: str) -> dict[str, tuple[li
 def train(parts: dict[str, Any], names: list[str], options: argparse.Namespace) -> tuple[TextPipeline, History]:
     """Fit the vectorizer and the model on the training texts; the validation texts choose the epoch."""
     (texts, labels), (held_out, held_out_labels) = parts["train"], parts["validation"]
-    vectorizer, body, lr = reading(texts, labels, len(names), options.model)
-    rows = vectorizer.transform(texts)
+    vectorizer, body, lr = make_reader(texts, len(names), options.model)
+    rows = vectorizer.fit_transform(texts, labels)
     model = TextClassifier(vectorizer.size, len(names), body=options.model, **body).to(options.device)
     what, count = ("n-grams", rows.nnz) if options.model == "bag" else ("words and marks", rows.lengths.sum())
     print(f"{vectorizer.size:,} {what}, {count / len(texts):.0f} in a text; device {model.device}")
@@ -130,18 +130,17 @@ def train(parts: dict[str, Any], names: list[str], options: argparse.Namespace) 
                       train=(rows, labels), validation=(vectorizer.transform(held_out), held_out_labels),
                       metrics=["accuracy"], callbacks=[EarlyStopping(patience=3)],
                       epochs=2 if options.smoke else options.epochs,
-                      batch_size=min(64, 8 + len(texts) // 100), seed=options.seed)  # small data needs steps too
+                      batch_size=min(128, 8 + len(texts) // 50), seed=options.seed)  # small data needs steps too
     return TextPipeline(vectorizer, model, names), history
 
 
-def reading(texts: list[str], labels: np.ndarray, kinds: int, model: str) -> tuple[Any, dict[str, Any], float]:
-    """A vectorizer fitted on the training texts, the options of the body that reads its rows, and a learning rate."""
+def make_reader(texts: list[str], kinds: int, model: str) -> tuple[Any, dict[str, Any], float]:
+    """A vectorizer, the options of the body that reads its rows, and the learning rate."""
     if model == "bag":
         recipe = LONG if are_long(texts) else SHORT
-        vectorizer = data.TextVectorizer(**recipe, naive_bayes=1.0 if kinds == 2 else None)
-        return vectorizer.fit(texts, labels), {"width": 4}, 2e-3
+        return data.TextVectorizer(**recipe, naive_bayes=1.0 if kinds == 2 else None), {}, 2e-3
     length = 400 if are_long(texts) else 48
-    return data.TokenVectorizer(max_length=length, token_pattern=TOKENS).fit(texts), READERS[model], 1e-3
+    return data.TokenVectorizer(max_length=length, token_pattern=TOKENS), READERS[model], 1e-3
 
 
 def evaluate(pipeline: TextPipeline, part: tuple[list[str], np.ndarray]) -> dict[str, Any]:

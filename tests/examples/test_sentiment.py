@@ -113,3 +113,15 @@ def test_smoke_on_real_sentences(tmp_path, capsys):
     assert sentiment.main(["--smoke", "--device", "cpu", "--predict", "A moving film."]) == 0
     out = capsys.readouterr().out
     assert "epoch 2/2" in out and "logistic regression, counts of words" in out
+
+
+@pytest.mark.parametrize("model", ["convolutional", "lstm", "transformer"])
+def test_models_that_read_words_in_order(tmp_path, capsys, model):
+    arguments = write_reviews(tmp_path / "reviews.csv", ["good", "bad", "mixed"])
+    assert sentiment.main([*arguments, "--model", model, "--save", str(tmp_path / "model"),
+                           "--json", str(tmp_path / "figures.json"), "--epochs", "6"]) == 0
+    figures = json.loads((tmp_path / "figures.json").read_text(encoding="utf-8"))
+    assert figures["model"] == model and figures["test"]["accuracy"] > 0.8
+    assert "words and marks" in capsys.readouterr().out
+    assert sentiment.main(["--load", str(tmp_path / "model"), "--device", "cpu", "--predict", "so-so and average"]) == 0
+    assert "mixed (" in capsys.readouterr().out
