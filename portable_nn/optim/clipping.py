@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from numbers import Real
 from typing import Any
 
 from portable_nn.backend.errors import ArgumentError
 from portable_nn.backend.namespace import array_namespace
 from portable_nn.kernels import registry
+from portable_nn.optim.groups import as_list, check_parameter
 
 
 def square_sum(x: Any) -> Any:
@@ -34,6 +36,12 @@ def clip_factor(norm: Any, max_norm: float) -> Any:
     return xp.where(factor < 1, factor, xp.ones_like(factor))
 
 
+def check_norm(name: str, value: Any) -> None:
+    """Raise ArgumentError unless a norm to clip to is a number above 0."""
+    if not (isinstance(value, Real) and value > 0):  # type: ignore[operator]
+        raise ArgumentError(f"{name} above 0", repr(value), "pass for example 1.0, or leave clipping out")
+
+
 def clip_grad_norm(parameters: Iterable[Any], max_norm: float) -> Any:
     """Scale the accumulated gradients together so that their global norm is at most `max_norm`; returns the norm.
 
@@ -48,9 +56,11 @@ def clip_grad_norm(parameters: Iterable[Any], max_norm: float) -> Any:
     array of no axes
         The norm before clipping; 0.0 where no parameter has a gradient.
     """
-    if not max_norm > 0:
-        raise ArgumentError("max_norm above 0", f"{max_norm}", "pass for example 1.0")
-    owners = [p for p in parameters if p.grad is not None]
+    check_norm("max_norm", max_norm)
+    members = as_list(parameters)
+    for member in members:
+        check_parameter(member)
+    owners = [p for p in members if p.grad is not None]
     if not owners:
         return 0.0
     norm = global_norm([p.grad for p in owners])

@@ -14,7 +14,7 @@ from portable_nn.backend.namespace import array_namespace
 from portable_nn.layers.parameter import Parameter
 from portable_nn.optim import state as states
 from portable_nn.optim.arena import Run
-from portable_nn.optim.clipping import clip_factor
+from portable_nn.optim.clipping import check_norm, clip_factor
 from portable_nn.optim.gradients import in_order, refuse_non_finite
 from portable_nn.optim.groups import check_number, make_groups
 from portable_nn.optim.latch import Latch
@@ -51,8 +51,8 @@ class Optimizer:
         self.groups = make_groups(parameters, defaults)
         for group in self.groups:
             self.check_options(group)
-        if clip_norm is not None and not clip_norm > 0:
-            raise ArgumentError("clip_norm above 0", f"{clip_norm}", "leave it out for no clipping")
+        if clip_norm is not None:
+            check_norm("clip_norm", clip_norm)
         self.clip_norm = clip_norm
         self.steps = 0
         self.total_steps: int | None = None

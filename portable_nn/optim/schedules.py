@@ -9,10 +9,17 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from numbers import Integral
+from typing import Any
 
 from portable_nn.backend.errors import ArgumentError
 
 Schedule = Callable[[int, "int | None"], float]
+
+
+def _check_count(name: str, value: Any, least: int) -> None:
+    if not isinstance(value, Integral) or value < least:
+        raise ArgumentError(f"{name} of {least} or more updates", repr(value), "pass a whole number of updates")
 
 
 @dataclass(frozen=True)
@@ -34,8 +41,7 @@ class Step:
     factor: float = 0.1
 
     def __post_init__(self) -> None:
-        if self.every < 1:
-            raise ArgumentError("every of 1 step or more", f"{self.every}", "pass a number of updates")
+        _check_count("every", self.every, 1)
 
     def __call__(self, step: int, total: int | None) -> float:
         return self.lr * self.factor ** (step // self.every)
@@ -52,12 +58,16 @@ class Cosine:
     steps: int | None = None
     final: float = 0.0
 
+    def __post_init__(self) -> None:
+        if self.steps is not None:
+            _check_count("steps", self.steps, 1)
+
     def __call__(self, step: int, total: int | None) -> float:
         steps = self.steps if self.steps is not None else total
         if steps is None:
             raise ArgumentError("a number of steps for the cosine", "none planned",
                                 "pass Cosine(lr, steps=…) outside fit, and where batches come from an iterable")
-        share = min(step / max(steps, 1), 1.0)
+        share = min(step / max(steps, 1), 1.0)  # none are planned where the epochs are 0
         return self.final + (self.lr - self.final) * (1 + math.cos(math.pi * share)) / 2
 
 
@@ -69,8 +79,7 @@ class Warmup:
     steps: int
 
     def __post_init__(self) -> None:
-        if self.steps < 0:
-            raise ArgumentError("steps of 0 or more", f"{self.steps}", "pass the number of updates to warm up over")
+        _check_count("steps", self.steps, 0)
 
     def __call__(self, step: int, total: int | None) -> float:
         rest = None if total is None else max(total - self.steps, 0)

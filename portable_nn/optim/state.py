@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from portable_nn.backend.errors import DataError
+from portable_nn.backend.namespace import is_array
 
 
 def per_parameter(optimizer: Any) -> dict[int, dict[str, Any]]:
@@ -29,8 +30,7 @@ def state_dict(optimizer: Any) -> dict[str, Any]:
 
 def load_state_dict(optimizer: Any, state: dict[str, Any]) -> None:
     """Check the state against the optimiser's parameters, then keep it for the next step."""
-    if not isinstance(state, dict) or "param_groups" not in state or "state" not in state:
-        raise DataError("a state dict of an optimiser", f"{state!r:.60}", "pass what optimizer.state_dict() returned")
+    _check_kinds(state)
     own, other = ([len(g["params"]) for g in groups] for groups in (optimizer.groups, state["param_groups"]))
     if own != other:
         raise DataError(f"the state of groups of {own} parameters", f"groups of {other}",
@@ -40,6 +40,7 @@ def load_state_dict(optimizer: Any, state: dict[str, Any]) -> None:
     waiting = {}
     start = 0
     for group in options:
+        optimizer.check_options(group)
         for number, parameter in enumerate(group["params"], start):
             if number in state["state"]:
                 waiting[number] = _checked(state["state"][number], parameter, number, optimizer.moments(group))
@@ -51,10 +52,22 @@ def load_state_dict(optimizer: Any, state: dict[str, Any]) -> None:
     optimizer._runs, optimizer._waiting = None, waiting
 
 
+def _check_kinds(state: Any) -> None:
+    """Require the nesting of a state dict, whatever its values."""
+    right = isinstance(state, dict) and isinstance(state.get("state"), dict) \
+        and isinstance(state.get("param_groups"), (list, tuple)) \
+        and all(isinstance(saved, dict) for saved in state["state"].values()) \
+        and all(isinstance(group, dict) and isinstance(group.get("params"), (list, tuple))
+                for group in state["param_groups"])
+    if not right:
+        raise DataError("a state dict of an optimiser", f"{state!r:.60}", "pass what optimizer.state_dict() returned")
+
+
 def _checked(saved: dict[str, Any], parameter: Any, number: int, moments: tuple[str, ...]) -> dict[str, Any]:
     missing = [name for name in ("step", *moments) if name not in saved]
+    missing += [f"array {name}" for name in moments if name in saved and not is_array(saved[name])]
     wrong = [f"{name} of shape {tuple(saved[name].shape)}" for name in moments
-             if name in saved and tuple(saved[name].shape) != parameter.shape]
+             if is_array(saved.get(name)) and tuple(saved[name].shape) != parameter.shape]
     if missing or wrong:
         raise DataError(f"the state of parameter {number}, {parameter}",
                         "; ".join([*(f"no {name}" for name in missing), *wrong]),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -56,7 +55,7 @@ class EarlyStopping(Callback):
         if mode not in ("min", "max") or not isinstance(patience, int) or patience < 1:
             raise ArgumentError('mode "min" or "max" and patience of 1 or more',
                                 f"mode={mode!r}, patience={patience!r}", "change them")
-        if not (isinstance(min_delta, Real) and min_delta >= 0):
+        if not isinstance(min_delta, (int, float)) or min_delta < 0:
             raise ArgumentError("min_delta of 0 or more", repr(min_delta), "pass how much lower or higher counts")
         self.patience, self.monitor, self.min_delta = patience, monitor, min_delta
         self.sign = 1 if mode == "min" else -1

@@ -7,6 +7,7 @@ import pytest
 
 from portable_nn import optim
 from portable_nn.layers import Parameter, initializers
+from portable_nn.optim.arena import LARGE
 from tests.helpers import Backend, dtype_name, to_numpy
 
 
@@ -47,6 +48,17 @@ def test_clip_norm_inside_the_step(backend: Backend) -> None:
     np.testing.assert_allclose(to_numpy(parameters[0].data), [-0.6, 0], rtol=1e-5)
     np.testing.assert_allclose(to_numpy(parameters[2].data), [0, -0.8], rtol=1e-5)
     np.testing.assert_array_equal(to_numpy(parameters[2].grad), gradients[2])
+
+
+def test_clipping_leaves_the_given_gradients_alone() -> None:
+    """Large ones too, which updates without clipping read where they are."""
+    g = np.full((LARGE + 1,), 1 / np.sqrt(LARGE + 1))
+    given = g.copy()
+    parameter = Parameter(g.shape, initializers.zeros, "float64")
+    parameter.data = np.zeros_like(g)
+    optim.SGD([parameter], lr=1.0, clip_norm=0.5).step([g])
+    np.testing.assert_array_equal(g, given)
+    np.testing.assert_allclose(parameter.data, -0.5 / (1 + 1e-6) * given, rtol=1e-12)  # PyTorch's 1e-6
 
 
 @pytest.mark.parametrize("dtypes", [("float32", "float64"), ("float64", "float32")])

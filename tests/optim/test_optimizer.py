@@ -30,6 +30,17 @@ BAD_OPTIONS = [
     (lambda: optim.SGD([{"params": [w]}, make()]), "expected Parameters"),
     (lambda: optim.SGD([w], lr=-1), "lr of 0 or more"),
     (lambda: optim.SGD([w], lr=float("nan")), "lr of 0 or more"),
+    (lambda: optim.SGD([w], lr=float("inf")), "lr of 0 or more"),
+    (lambda: optim.SGD([{"params": w}]), "a list of Parameters"),
+    (lambda: optim.SGD([{"params": None}]), "a list of Parameters"),
+    (lambda: optim.SGD([w], clip_norm="1"), "clip_norm above 0"),
+    (lambda: optim.Adam([w], betas=("a", 0.9)), "two betas"),
+    (lambda: optim.clip_grad_norm([w], "1"), "max_norm above 0"),
+    (lambda: optim.clip_grad_norm(layers.Linear(2, 1), 1.0), "Pass model.parameters"),
+    (lambda: optim.clip_grad_norm([layers.Linear(2, 1)], 1.0), "expected Parameters"),
+    (lambda: optim.Step(0.1, every="all"), "every of 1 or more updates"),
+    (lambda: optim.Warmup(0.1, steps=1.5), "steps of 0 or more updates"),
+    (lambda: optim.Cosine(0.1, steps=0), "steps of 1 or more updates"),
     (lambda: optim.SGD([w], lr="fast"), "lr of 0 or more"),
     (lambda: optim.SGD([w], momentum=-0.1), "momentum of 0 or more"),
     (lambda: optim.SGD([w], nesterov=True), "momentum and no dampening"),
@@ -40,7 +51,7 @@ BAD_OPTIONS = [
     (lambda: optim.Adam([w], betas=(0.9,)), "two betas"),
     (lambda: optim.AdamW([w], eps=-1e-8), "eps of 0 or more"),
     (lambda: optim.clip_grad_norm([w], 0), "max_norm above 0"),
-    (lambda: optim.Step(0.1, every=0), "every of 1 step"),
+    (lambda: optim.Step(0.1, every=0), "every of 1 or more"),
     (lambda: optim.Warmup(0.1, steps=-1), "steps of 0 or more"),
     (lambda: optim.Cosine(0.1)(3, None), "a number of steps"),
 ]
@@ -126,6 +137,14 @@ def test_state_that_does_not_fit() -> None:
         optimizer.load_state_dict({**state, "state": {0: {"step": 1}}})
     with pytest.raises(DataError, match="a state dict"):
         optimizer.load_state_dict({"weights": 1})
+    for wrong in ({"state": None}, {"state": {0: 3}}, {"param_groups": None}, {"param_groups": [3]},
+                  {"param_groups": [{"params": 2}]}):
+        with pytest.raises(DataError, match="a state dict"):
+            optimizer.load_state_dict({**state, **wrong})
+    with pytest.raises(DataError, match="no array exp_avg; no array exp_avg_sq"):
+        optimizer.load_state_dict({**state, "state": {0: {"step": 1, "exp_avg": 1, "exp_avg_sq": [2]}}})
+    with pytest.raises(ArgumentError, match="two betas"):
+        optimizer.load_state_dict({**state, "param_groups": [{**state["param_groups"][0], "betas": 7}]})
     assert str(optimizer.state_dict()) == str(state)
 
 

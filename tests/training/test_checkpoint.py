@@ -23,7 +23,7 @@ from tests.training.tasks import classes, setup, values
 ROOT = Path(__file__).parents[2]
 #: Dropout, a schedule with warm-up, accumulation, clipping, early stopping, a share for validation.
 RUN = """
-import sys, time
+import signal, sys, time
 import numpy as np
 from portable_nn import optim
 from portable_nn.data.files import write_arrays
@@ -31,6 +31,7 @@ from portable_nn.training import Checkpoint, EarlyStopping, fit
 from tests.training.tasks import classes, setup
 
 path, result, mode = sys.argv[1:]
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs start with it ignored
 
 def loss(prediction, target, weight=None):
     calls.append(1)
