@@ -3,11 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from portable_nn import layers
 from portable_nn.backend.errors import ArgumentError
 from portable_nn.models.options import make_activation, positive
+
+
+class Step(NamedTuple):
+    """What one layer of an MLP has computed.
+
+    Parameters
+    ----------
+    affine : array (..., size)
+        z = W h + b.
+    output : array (..., size)
+        h, what the next layer reads: z behind activation and dropout; z itself in the last layer.
+    """
+
+    affine: Any
+    output: Any
 
 
 class MLP(layers.Module):
@@ -15,7 +30,8 @@ class MLP(layers.Module):
 
     Shape
     -----
-    (..., sizes[0]) -> (..., sizes[-1])
+    (..., sizes[0]) -> (..., sizes[-1]), or with `intermediates=True` (y, a list with the `Step` of each layer);
+    samples are rows, where textbooks often have them as columns
 
     Parameters
     ----------
@@ -48,8 +64,16 @@ class MLP(layers.Module):
             steps += [layers.Linear(features_in, features_out), make_activation(activation), layers.Dropout(dropout)]
         self.steps = layers.Sequential(*steps, layers.Linear(self.sizes[-2], self.sizes[-1]))
 
-    def forward(self, x: Any) -> Any:
-        return self.steps(x)  # (..., sizes[0]) -> (..., sizes[-1])
+    def forward(self, x: Any, intermediates: bool = False) -> Any:
+        if not intermediates:
+            return self.steps(x)  # (..., sizes[0]) -> (..., sizes[-1])
+        steps, found = list(self.steps), []
+        for start in range(0, len(steps), 3):
+            affine = x = steps[start](x)
+            for step in steps[start + 1:start + 3]:
+                x = step(x)
+            found.append(Step(affine, x))
+        return x, found
 
     def config(self) -> dict[str, Any]:
         """The constructor's arguments, as JSON holds them."""

@@ -8,6 +8,7 @@ import pytest
 from portable_nn import Tensor, array_namespace
 from portable_nn.backend.errors import ArgumentError
 from portable_nn.models import MLP
+from tests.helpers import to_numpy
 
 
 def test_the_formula(backend, rng):
@@ -20,6 +21,21 @@ def test_the_formula(backend, rng):
         expected = expected if i == 6 else np.tanh(expected)
     model.to(backend.device, xp=backend.xp)
     backend.assert_close(model(backend.asarray(x)), expected, rtol=1e-5)
+
+
+def test_intermediates_on_request(backend, rng):
+    model = MLP([4, 6, 5, 2], activation="relu", dropout=0.5).initialize(3).eval()
+    model.to(backend.device, xp=backend.xp)
+    x = backend.asarray(rng.normal(size=(3, 4)).astype(np.float32))
+    y, steps = model(x, intermediates=True)
+    backend.assert_close(y, model(x), rtol=0, atol=0)
+    assert [tuple(step.output.shape) for step in steps] == [(3, 6), (3, 5), (3, 2)]
+    for step in steps[:-1]:
+        backend.assert_close(step.output, np.maximum(to_numpy(step.affine), 0), rtol=0, atol=0)
+    assert steps[-1].output is steps[-1].affine
+    out, _ = model.train()(Tensor(x), intermediates=True)                     # recorded as a plain call is
+    array_namespace(out).sum(out * out).backward()
+    assert all(parameter.grad is not None for parameter in model.parameters())
 
 
 def test_every_parameter_gets_a_gradient():

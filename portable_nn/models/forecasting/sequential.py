@@ -34,6 +34,8 @@ class LSTMBody(Module):
         What is known of the horizon enters in means of so many rows.
     hidden : sequence of int
         Features of the hidden layers behind the LSTM.
+    input_dropout : float
+        Share of the steps' rows set to zero in training mode.
     dropout : float
         Share of the state, of hidden features, and of what passes from layer to layer, set to zero in training mode.
     centre : bool
@@ -41,16 +43,19 @@ class LSTMBody(Module):
     """
 
     def __init__(self, sizes: ForecastSizes, members: int, *, width: int = 128, num_layers: int = 1, patch: int = 1,
-                 ahead: int = 1, hidden: Sequence[int] = (128,), dropout: float = 0.2, centre: bool = False) -> None:
+                 ahead: int = 1, hidden: Sequence[int] = (128,), input_dropout: float = 0.0, dropout: float = 0.2,
+                 centre: bool = False) -> None:
         self.patches = Patches(sizes, patch, centre)
+        self.input_dropout = layers.Dropout(input_dropout)
         between = dropout if positive("num_layers", num_layers) > 1 else 0.0
         self.lstm = layers.LSTM(self.patches.out_features, positive("width", width), num_layers, dropout=between)
         self.heads = Heads(sizes, members, width, ahead, hidden, dropout)
         self.options = {"width": width, "num_layers": num_layers, "patch": patch, "ahead": ahead,
-                        "hidden": list(hidden), "dropout": dropout, "centre": bool(centre)}
+                        "hidden": list(hidden), "input_dropout": input_dropout, "dropout": dropout,
+                        "centre": bool(centre)}
 
     def forward(self, inputs: ForecastInputs) -> Any:
-        _, (h, _) = self.lstm(self.patches(inputs))                                           # (layers, B, width)
+        _, (h, _) = self.lstm(self.input_dropout(self.patches(inputs)))                       # (layers, B, width)
         return self.heads(h[-1, ...], inputs)
 
     def config(self) -> dict[str, Any]:
