@@ -58,9 +58,9 @@ def read_checkpoint(path: str | Path, training: Training) -> None:
         raise FileError(f"a checkpoint in {path}", "another safetensors file", "pass the file that Checkpoint wrote")
     try:
         facts = json.loads(metadata["state"])
+        _check_kinds(facts)
         saved, groups, steps = facts["run"], facts["optimizer"]["groups"], facts["optimizer"]["step"]
         state = {int(number): {"step": step, **_part(arrays, f"optimizer.{number}.")} for number, step in steps.items()}
-        progress = {name: facts[name] for name in ("epoch", "stop", "history", "callbacks", "random_position")}
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise FileError(f"a whole checkpoint in {path}", f"{error!r}", "start without resume=") from error
     own = _identity(training)
@@ -69,6 +69,11 @@ def read_checkpoint(path: str | Path, training: Training) -> None:
         raise FileError(f"a checkpoint of a run with {', '.join(f'{name}={own[name]}' for name in other)}",
                         ", ".join(f"{name}={saved.get(name)}" for name in other),
                         "resume with the first run's arguments")
+    try:
+        for number, (callback, kept) in enumerate(zip(training.callbacks, facts["callbacks"], strict=True)):
+            callback.load_state_dict({**kept, "arrays": _part(arrays, f"callback.{number}.")})
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise FileError(f"the states of the callbacks in {path}", f"{error!r}", "start without resume=") from error
     current = training.optimizer.state_dict()
     training.optimizer.load_state_dict({
         **current, "state": state, "steps": facts["optimizer"]["steps"],
@@ -78,10 +83,20 @@ def read_checkpoint(path: str | Path, training: Training) -> None:
     except PortableNNError:
         training.optimizer.load_state_dict(current)
         raise
-    training.model.random_position = tuple(progress["random_position"])
-    for number, (callback, kept) in enumerate(zip(training.callbacks, progress["callbacks"], strict=True)):
-        callback.load_state_dict({**kept, "arrays": _part(arrays, f"callback.{number}.")})
-    training.epoch, training.stop, training.history.rows = progress["epoch"], progress["stop"], progress["history"]
+    training.model.random_position = tuple(facts["random_position"])
+    training.epoch, training.stop, training.history.rows = facts["epoch"], bool(facts["stop"]), facts["history"]
+
+
+def _check_kinds(facts: dict[str, Any]) -> None:
+    """Raise TypeError unless what the header says is nested as `write_checkpoint` writes it."""
+    optimizer = facts["optimizer"]
+    counts = [facts["epoch"], optimizer["steps"], *facts["random_position"], *optimizer["step"].values()]
+    dicts = [facts["run"], *facts["history"], *facts["callbacks"], *optimizer["groups"]]
+    if (not all(type(count) is int and count >= 0 for count in counts) or len(facts["random_position"]) != 2
+            or not all(isinstance(part, dict) for part in dicts) or not isinstance(facts["history"], list)
+            or len(facts["history"]) != facts["epoch"]
+            or len(optimizer["groups"]) != facts["run"].get("groups")):
+        raise TypeError("a header of other kinds or lengths")
 
 
 def _identity(training: Training) -> dict[str, Any]:

@@ -188,8 +188,17 @@ def test_bad_checkpoints(tmp_path: Path) -> None:
     path.write_bytes(content[:-9])
     resume(FileError, "damaged")
     path.write_bytes(content)
-    damage(path, epoch=None)
-    resume(FileError, "a whole checkpoint")
+    optimizer = json.loads(read_arrays(path)[1]["state"])["optimizer"]
+    for lie in ({"epoch": None}, {"epoch": "1"}, {"epoch": -1}, {"epoch": 2}, {"history": 1}, {"history": [3]},
+                {"callbacks": 3}, {"callbacks": [3]}, {"random_position": 3}, {"random_position": [0]},
+                {"random_position": [0, "1"]}, {"run": 3}, {"run": [1]}, {"optimizer": 3},
+                {"optimizer": {**optimizer, "steps": "3"}}, {"optimizer": {**optimizer, "groups": []}},
+                {"optimizer": {**optimizer, "step": {"0": -1}}}):
+        damage(path, **lie)
+        resume(FileError, "a whole checkpoint")
+        path.write_bytes(content)
+    damage(path, callbacks=[])
+    resume(FileError, "states of the callbacks")
     path.write_bytes(content)
     arrays, metadata = read_arrays(path)
     write_arrays(path, {name: x for name, x in arrays.items() if name != "model.0.weight"}, metadata)
