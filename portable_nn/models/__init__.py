@@ -17,3 +17,8 @@ from portable_nn.models.text_classifier import TextClassifier as TextClassifier
 from portable_nn.models.text_pipeline import TextPipeline as TextPipeline
 from portable_nn.models.weights import load_weights as load_weights
 from portable_nn.models.weights import save_weights as save_weights
+from portable_nn.models.word_scores import AnalogyAccuracy as AnalogyAccuracy
+from portable_nn.models.word_scores import WordSimilarity as WordSimilarity
+from portable_nn.models.word_scores import analogy_accuracy as analogy_accuracy
+from portable_nn.models.word_scores import word_similarity as word_similarity
+from portable_nn.models.word_vectors import WordVectors as WordVectors

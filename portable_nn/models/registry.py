@@ -30,6 +30,7 @@ CLASSES = {
     "TextPipeline": "portable_nn.models.text_pipeline",
     "TextVectorizer": "portable_nn.data",
     "TokenVectorizer": "portable_nn.data",
+    "WordVectors": "portable_nn.models.word_vectors",
 }
 DAMAGED = "save the model again; this folder is damaged or not ours"
 #: Dtype and shape of arrays by name.
