@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from typing import Any
 
 from portable_nn.backend.devices import device_name
 from portable_nn.backend.errors import ArgumentError, DeviceError, DTypeError, ShapeError
@@ -13,7 +13,7 @@ from portable_nn.functional.checks import at_least_float32, check_floating
 from portable_nn.functional.dropout import _definition as _define_dropout
 from portable_nn.functional.fused import fused
 from portable_nn.functional.softmax import _define_softmax
-from portable_nn.functional.tiles import Tiles, hidden_scores, lowest, replace
+from portable_nn.functional.tiles import Scores, hidden_scores, lowest, replace
 
 
 def _define_weights(query, key, mask, /, *, causal, scale):
@@ -32,35 +32,9 @@ def _definition(query, key, value, mask, /, *, causal, scale, dropout_p, stream)
     return array_namespace(weights, value).matmul(_define_dropout(weights, p=dropout_p, stream=stream), value)
 
 
-class _Scores(NamedTuple):
-    """What the scores of a tile are made of; all but the tiles in at least float32."""
-
-    xp: Any
-    query: Any
-    key: Any
-    value: Any
-    mask: Any
-    tiles: Tiles
-    causal: bool
-
-    def tile(self, rows: slice, columns: slice) -> tuple[Any, Any]:
-        """The scores of a tile, the lowest number where hidden, and which of them are."""
-        xp = self.xp
-        scores = xp.matmul(self.query[..., rows, :], xp.matrix_transpose(self.key[..., columns, :]))
-        hidden = hidden_scores(xp, self.mask, rows, columns, self.causal, scores.device)
-        return scores if hidden is None else replace(xp, hidden, scores, lowest(xp, scores.dtype)), hidden
-
-
-def _prepare(query, key, value, mask, causal, scale, dropout_p, stream):
-    xp = array_namespace(query)
-    tiles = Tiles(query.shape[:-2], query.shape[-2], key.shape[-2], causal, dropout_p, stream)
-    query, key, value = (at_least_float32(xp, x) for x in (query, key, value))
-    return _Scores(xp, query * scale, key, value, mask, tiles, causal)
-
-
 def _forward(query, key, value, mask, *, causal, scale, dropout_p, stream):
     """Softmax over the keys tile by tile, largest score and sum corrected as they come; keeps the log of the sum."""
-    s = _prepare(query, key, value, mask, causal, scale, dropout_p, stream)
+    s = Scores.of(query, key, value, mask, causal, scale, dropout_p, stream)
     xp, device, dtype, lead = s.xp, query.device, s.query.dtype, query.shape[:-2]
     outs, logs = [], []
     for rows in s.tiles.rows:
@@ -84,7 +58,7 @@ def _forward(query, key, value, mask, *, causal, scale, dropout_p, stream):
 
 def _backward(xp, g, saved, query, key, value, mask, causal, scale, dropout_p, stream, out, needs):
     """∂s = w (∂w - Σ ∂w w), and Σ ∂w w over the keys is g · out; the weights w are made again from the scores."""
-    s = _prepare(query, key, value, mask, causal, scale, dropout_p, stream)
+    s = Scores.of(query, key, value, mask, causal, scale, dropout_p, stream)
     g = at_least_float32(xp, g)
     delta = xp.sum(g * out, axis=-1, keepdims=True)                             # (..., T, 1)
     if 0 in (*out.shape, *key.shape):

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
+from portable_nn.backend.namespace import array_namespace
 from portable_nn.backend.random import Stream, keep_mask, keep_threshold
+from portable_nn.functional.checks import at_least_float32
 
 #: Scores worked on at a time, over all heads; but a head's tile has SIDE rows and columns, if there are so many.
 TILE = 2**20
@@ -52,6 +54,34 @@ class Tiles:
         """What dropout multiplies a tile by."""
         share = 1 - keep_threshold(self.dropout_p) / 65536
         return xp.astype(keep[..., columns], dtype) * (1 / share if share else 0.0)
+
+
+class Scores(NamedTuple):
+    """What the scores of a tile are made of: query (scaled), key and value in at least float32."""
+
+    xp: Any
+    query: Any
+    key: Any
+    value: Any
+    mask: Any
+    tiles: Tiles
+    causal: bool
+
+    @classmethod
+    def of(cls, query: Any, key: Any, value: Any, mask: Any, causal: bool, scale: float, dropout_p: float,
+           stream: Stream | None) -> Scores:
+        """From what the operation was given."""
+        xp = array_namespace(query)
+        tiles = Tiles(query.shape[:-2], query.shape[-2], key.shape[-2], causal, dropout_p, stream)
+        query, key, value = (at_least_float32(xp, x) for x in (query, key, value))
+        return cls(xp, query * scale, key, value, mask, tiles, causal)
+
+    def tile(self, rows: slice, columns: slice) -> tuple[Any, Any]:
+        """The scores of a tile, the lowest number where hidden, and which of them are."""
+        xp = self.xp
+        scores = xp.matmul(self.query[..., rows, :], xp.matrix_transpose(self.key[..., columns, :]))
+        hidden = hidden_scores(xp, self.mask, rows, columns, self.causal, scores.device)
+        return scores if hidden is None else replace(xp, hidden, scores, lowest(xp, scores.dtype)), hidden
 
 
 def hidden_scores(xp: Any, mask: Any, rows: slice, columns: slice, causal: bool, device: Any) -> Any:

@@ -16,6 +16,8 @@ from portable_nn.kernels.numpy import (  # noqa: F401  (each registers its kerne
     lstm,
     optimizers,
     pooling,
+    rectifiers,
+    rms_norm,
     skipgram,
     softmax,
 )
