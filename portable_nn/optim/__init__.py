@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from portable_nn.optim.adam import Adam, AdamW
-from portable_nn.optim.clipping import clip_grad_norm
+from portable_nn.optim.annealing import Exponential, OneCycle
+from portable_nn.optim.clipping import clip_grad_norm, clip_grad_value
+from portable_nn.optim.lion import Lion
 from portable_nn.optim.optimizer import Optimizer
+from portable_nn.optim.rmsprop import RMSprop
 from portable_nn.optim.schedules import Constant, Cosine, Step, Warmup
 from portable_nn.optim.sgd import SGD
 
-__all__ = ["SGD", "Adam", "AdamW", "Constant", "Cosine", "Optimizer", "Step", "Warmup", "clip_grad_norm"]
+__all__ = ["SGD", "Adam", "AdamW", "Constant", "Cosine", "Exponential", "Lion", "OneCycle", "Optimizer", "RMSprop",
+           "Step", "Warmup", "clip_grad_norm", "clip_grad_value"]

@@ -69,3 +69,19 @@ def clip_grad_norm(parameters: Iterable[Any], max_norm: float) -> Any:
     for p in owners:
         p.grad = p.grad * xp.astype(factor, p.grad.dtype)
     return norm
+
+
+def clip_grad_value(parameters: Iterable[Any], limit: float) -> None:
+    """Move every element of the accumulated gradients into [-limit, limit].
+
+    Parameters
+    ----------
+    parameters : iterable of Parameter
+    limit : float
+        Above 0.
+    """
+    if not limit > 0:
+        raise ArgumentError("a limit above 0", f"{limit}", "pass for example 1.0")
+    for p in parameters:
+        if p.grad is not None:
+            p.grad = array_namespace(p.grad).clip(p.grad, -limit, limit)

@@ -70,6 +70,14 @@ def check_betas(group: dict[str, Any]) -> None:
         raise ArgumentError("two betas from 0 up to but not including 1", f"{betas!r}", "pass (0.9, 0.999)")
 
 
+def check_betas(group: dict[str, Any]) -> None:
+    """Raise ArgumentError unless a group's betas are two numbers from 0 up to but not including 1."""
+    betas = group["betas"]
+    if not (isinstance(betas, (tuple, list)) and len(betas) == 2
+            and all(isinstance(beta, Real) and 0 <= beta < 1 for beta in betas)):  # type: ignore[operator]
+        raise ArgumentError("two betas from 0 up to but not including 1", f"{betas!r}", "pass (0.9, 0.999)")
+
+
 def _check_member(member: Any, seen: set[int]) -> None:
     check_parameter(member)
     if id(member) in seen:

@@ -23,6 +23,12 @@ CASES = {
     "adam-decay": ("Adam", {"weight_decay": 0.1, "betas": (0.8, 0.9), "eps": 1e-4}),
     "adam-no-averages": ("Adam", {"betas": (0.0, 0.0)}),
     "adamw": ("AdamW", {}),
+    "amsgrad": ("Adam", {"amsgrad": True, "weight_decay": 0.1}),
+    "adamw-amsgrad": ("AdamW", {"amsgrad": True, "betas": (0.5, 0.7)}),
+    "rmsprop": ("RMSprop", {}),
+    "rmsprop-centered": ("RMSprop", {"centered": True, "alpha": 0.9}),
+    "rmsprop-all": ("RMSprop", {"centered": True, "momentum": 0.8, "weight_decay": 0.1, "eps": 1e-3}),
+    "rmsprop-momentum": ("RMSprop", {"momentum": 0.9}),
     "adamw-decay": ("AdamW", {"weight_decay": 0.3, "eps": 1e-3}),
 }
 

@@ -12,22 +12,25 @@ from portable_nn.kernels.registry import register
 BLOCK = 32_768
 
 
-def adam_update(values: np.ndarray, gradient: np.ndarray, exp_avg: np.ndarray, exp_avg_sq: np.ndarray,
-                **options: Any) -> None:
-    """`optim.adam.adam_update`, written into `values` and the moments."""
-    size = values.size
+def adam_update(*arrays: np.ndarray, **options: Any) -> None:
+    """`optim.adam.adam_update`, written into the values and the moments."""
+    _in_blocks(_adam_block, arrays, options)
+
+
+def _in_blocks(function: Any, arrays: tuple[np.ndarray, ...], options: dict[str, Any]) -> None:
+    """`function(scratch, *blocks, **options)` over blocks of arrays of one length."""
+    size = arrays[0].size
     if size <= BLOCK:
-        _adam_block(values, gradient, exp_avg, exp_avg_sq, np.empty_like(values), **options)
+        function(np.empty_like(arrays[0]), *arrays, **options)
         return
-    scratch = np.empty(BLOCK, dtype=values.dtype)
+    scratch = np.empty(BLOCK, dtype=arrays[0].dtype)
     for start in range(0, size, BLOCK):
         block = slice(start, start + BLOCK)
-        p = values[block]
-        _adam_block(p, gradient[block], exp_avg[block], exp_avg_sq[block], scratch[:p.size], **options)
+        function(scratch[:size - start], *[x[block] for x in arrays], **options)
 
 
-def _adam_block(p: np.ndarray, g: np.ndarray, m: np.ndarray, v: np.ndarray, t: np.ndarray, *, beta1: float,
-                beta2: float, eps: float, weight_decay: float, shrink: float, step_size: float,
+def _adam_block(t: np.ndarray, p: np.ndarray, g: np.ndarray, m: np.ndarray, v: np.ndarray, *largest: np.ndarray,
+                beta1: float, beta2: float, eps: float, weight_decay: float, shrink: float, step_size: float,
                 root_correction: float) -> None:
     """Fewer passes by keeping the definition's sums and moving its factors: ε and the step are scaled by √(1 − β₂ᵗ)."""
     if weight_decay:
@@ -39,6 +42,8 @@ def _adam_block(p: np.ndarray, g: np.ndarray, m: np.ndarray, v: np.ndarray, t: n
     np.multiply(g, g, t)
     t *= 1 - beta2
     v += t
+    if largest:
+        v = np.maximum(largest[0], v, out=largest[0])
     np.sqrt(v, t)
     t += eps * root_correction
     np.divide(m, t, t)
@@ -48,20 +53,12 @@ def _adam_block(p: np.ndarray, g: np.ndarray, m: np.ndarray, v: np.ndarray, t: n
     p -= t
 
 
-def sgd_update(values: np.ndarray, gradient: np.ndarray, velocity: np.ndarray | None = None, **options: Any) -> None:
-    """`optim.sgd.sgd_update`, written into `values` and the velocity."""
-    size = values.size
-    if size <= BLOCK:
-        _sgd_block(values, gradient, velocity, np.empty_like(values), **options)
-        return
-    scratch = np.empty(BLOCK, dtype=values.dtype)
-    for start in range(0, size, BLOCK):
-        block = slice(start, start + BLOCK)
-        p = values[block]
-        _sgd_block(p, gradient[block], None if velocity is None else velocity[block], scratch[:p.size], **options)
+def sgd_update(*arrays: np.ndarray, **options: Any) -> None:
+    """`optim.sgd.sgd_update`, written into the values and the velocity."""
+    _in_blocks(_sgd_block, arrays, options)
 
 
-def _sgd_block(p: np.ndarray, g: np.ndarray, v: np.ndarray | None, t: np.ndarray, *, lr: float, momentum: float,
+def _sgd_block(t: np.ndarray, p: np.ndarray, g: np.ndarray, v: np.ndarray | None = None, *, lr: float, momentum: float,
                weight_decay: float, keep: float, nesterov: bool) -> None:
     if weight_decay:
         g = g + p * weight_decay
@@ -82,6 +79,61 @@ def _sgd_block(p: np.ndarray, g: np.ndarray, v: np.ndarray | None, t: np.ndarray
     p -= t
 
 
+def rmsprop_update(*arrays: np.ndarray, **options: Any) -> None:
+    """`optim.rmsprop.rmsprop_update`, written into the values and the moments."""
+    _in_blocks(_rmsprop_block, arrays, options)
+
+
+def _rmsprop_block(t: np.ndarray, p: np.ndarray, g: np.ndarray, s: np.ndarray, *others: np.ndarray, lr: float,
+                   alpha: float, eps: float, weight_decay: float, momentum: float, centered: bool) -> None:
+    if weight_decay:
+        g = g + p * weight_decay
+    s *= alpha
+    np.multiply(g, g, t)
+    t *= 1 - alpha
+    s += t
+    if centered:
+        a = others[0]
+        a *= alpha
+        np.multiply(g, 1 - alpha, t)
+        a += t
+        np.multiply(a, a, t)
+        np.subtract(s, t, t)
+        np.maximum(t, 0, out=t)
+        np.sqrt(t, t)
+    else:
+        np.sqrt(s, t)
+    t += eps
+    np.divide(g, t, t)
+    if momentum:
+        v = others[-1]
+        v *= momentum
+        v += t
+        np.multiply(v, lr, t)
+    else:
+        t *= lr
+    p -= t
+
+
+def lion_update(*arrays: np.ndarray, **options: Any) -> None:
+    """`optim.lion.lion_update`, written into the values and the momentum."""
+    _in_blocks(_lion_block, arrays, options)
+
+
+def _lion_block(t: np.ndarray, p: np.ndarray, g: np.ndarray, m: np.ndarray, *, lr: float, beta1: float, beta2: float,
+                shrink: float) -> None:
+    np.multiply(m, beta1, t)
+    t += g * (1 - beta1)
+    np.sign(t, t)
+    t *= lr
+    if shrink != 1:
+        p *= shrink
+    p -= t
+    m *= beta2
+    np.multiply(g, 1 - beta2, t)
+    m += t
+
+
 def square_sum(x: np.ndarray) -> np.ndarray:
     """Without NumPy's warnings: whoever asks looks at the result, and a gradient of 1e30 is no error."""
     with np.errstate(over="ignore", invalid="ignore"):
@@ -91,3 +143,5 @@ def square_sum(x: np.ndarray) -> np.ndarray:
 register("square_sum", "numpy", square_sum)
 register("adam_update", "numpy", adam_update)
 register("sgd_update", "numpy", sgd_update)
+register("rmsprop_update", "numpy", rmsprop_update)
+register("lion_update", "numpy", lion_update)
