@@ -127,6 +127,7 @@ LAYERS = [
         Bad("sizes", lambda a: L.LayerNorm("ab"), ArgumentError, "normalized_shape"),
         Bad("none", lambda a: L.LayerNorm(()), ArgumentError, "at least one size"),
         Bad("eps", lambda a: L.LayerNorm(4, eps=-1.0), ArgumentError, "eps"),
+        Bad("eps text", lambda a: L.LayerNorm(4, eps="small"), ArgumentError, "eps"),
     ]),
     Spec(L.Dropout, [
         Case("training", lambda: L.Dropout(0.3), normal((6, 5)), dropout(0.3)),
@@ -151,6 +152,7 @@ LAYERS = [
         Bad("rows", lambda a: L.Embedding(5.0, 3), ArgumentError, "num_embeddings"),
         Bad("list", lambda a: L.Embedding(5, 3)([1, 2]), DTypeError, "array"),
         Bad("padding", lambda a: L.Embedding(5, 3, padding_idx=5), ArgumentError, "padding_idx"),
+        Bad("no input", lambda a: L.Embedding(5, 3)(None), DTypeError, "at least one array"),
     ]),
     Spec(L.EmbeddingBag, [
         Case("mean", lambda: L.EmbeddingBag(5, 3), ragged, lambda s, i, o: bags(s, i, o, None, "mean")),
@@ -173,6 +175,7 @@ LAYERS = [
         Case("some", lambda: L.Flatten(0, -2), normal((2, 3, 4)), lambda s, x: x.reshape(6, 4)),
         Case("no rows", L.Flatten, normal((0, 3, 4)), lambda s, x: x.reshape(0, 12), False),
     ], [Bad("axes", lambda a: L.Flatten()(a(np.ones(3))), ShapeError, "axes"),
+        Bad("names", lambda a: L.Flatten("first"), ArgumentError, "as integers"),
         Bad("list", lambda a: L.Flatten()([1.0]), DTypeError, "array")]),
     Spec(L.Sequential, [
         Case("mlp", lambda: L.Sequential(L.Linear(3, 4), L.Tanh(), L.Linear(4, 2)), normal((5, 3)),

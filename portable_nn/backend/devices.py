@@ -176,5 +176,7 @@ def _destination(source: Any, device: Any, xp: Any) -> tuple[Any, Any]:
 def _cast(x: Any, dtype: Any, xp: Any) -> Any:
     if dtype is None:
         return x
-    dtype = getattr(xp, dtype_name(dtype))
-    return x if x.dtype == dtype else xp.astype(x, dtype)
+    wanted = getattr(xp, dtype_name(dtype), None)
+    if wanted is None:
+        raise DTypeError(f"a dtype that {namespace_name(xp)} has", repr(dtype), 'pass one it has, such as "float32"')
+    return x if x.dtype == wanted else xp.astype(x, wanted)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from portable_nn.backend.errors import ArgumentError, DataError, FileError, ShapeError
+from portable_nn.data.splits import checked_texts
 
 COUNTS = ("raw", "log", "binary")
 DAMAGED = "save the model again: the file is damaged"
@@ -25,16 +26,11 @@ def clean_texts(texts: Sequence[str]) -> list[str]:
     DataError
         No texts, or one that is no string or has nothing but white space, named by its row.
     """
-    if isinstance(texts, (str, bytes)):
-        raise DataError("a sequence of texts", f"one {type(texts).__name__}", "pass a list, even for one text: [text]")
     cleaned = []
-    for row, text in enumerate(texts):
-        if not isinstance(text, str):
-            raise DataError("texts as str", f"{type(text).__name__} {text!r:.40} at row {row}",
-                            "drop the row, or decode it first")
-        text = _LINE_BREAK.sub(" ", text) if "<" in text else text
+    for row, given in enumerate(checked_texts(texts)):
+        text = _LINE_BREAK.sub(" ", given) if "<" in given else given
         if not text or text.isspace():
-            raise DataError("texts that are not empty", f"{texts[row]!r:.40} at row {row}",
+            raise DataError("texts that are not empty", f"{given!r:.40} at row {row}",
                             "drop the rows without text")
         cleaned.append(text)
     if not cleaned:

@@ -5,11 +5,22 @@ from __future__ import annotations
 import hashlib
 import math
 import operator
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
 from portable_nn.backend.errors import ArgumentError, DataError
+
+
+def checked_texts(texts: Iterable[str]) -> Iterator[str]:
+    """The texts one by one; DataError where `texts` is a single one or no sequence at all, or one is no string."""
+    if isinstance(texts, (str, bytes)) or not isinstance(texts, Iterable):
+        raise DataError("a sequence of texts", f"one {type(texts).__name__}", "pass a list, even for one text: [text]")
+    for row, text in enumerate(texts):
+        if not isinstance(text, str):
+            raise DataError("texts as str", f"{type(text).__name__} {text!r:.40} at row {row}",
+                            "drop the row, or decode it first")
+        yield text
 
 
 def split_by_hash(texts: Sequence[str], salt: str = "") -> dict[str, np.ndarray]:
@@ -27,15 +38,14 @@ def split_by_hash(texts: Sequence[str], salt: str = "") -> dict[str, np.ndarray]
     ------
     DataError
         No texts, or one that is no string.
+    ArgumentError
+        The salt is no string.
     """
     parts: dict[str, list[int]] = {"train": [], "validation": [], "test": []}
     seen: set[str] = set()
-    if isinstance(texts, (str, bytes)):
-        raise DataError("a sequence of texts", f"one {type(texts).__name__}", "pass a list, even for one text: [text]")
-    for row, text in enumerate(texts):
-        if not isinstance(text, str):
-            raise DataError("texts as str", f"{type(text).__name__} {text!r:.40} at row {row}",
-                            "drop the row, or decode it first")
+    if not isinstance(salt, str):
+        raise ArgumentError("a salt that is a str", repr(salt), f"pass {str(salt)!r}")
+    for row, text in enumerate(checked_texts(texts)):
         if text in seen:
             continue
         seen.add(text)

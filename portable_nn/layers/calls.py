@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from threading import RLock
 from typing import Any
 
@@ -9,7 +10,7 @@ from portable_nn.autodiff import Tensor, is_recording
 from portable_nn.autodiff.frame import Frame, inside, reset_frame, set_frame
 from portable_nn.autodiff.replay import root_call
 from portable_nn.autodiff.tree import map_leaves
-from portable_nn.backend.errors import ArgumentError, ShapeError
+from portable_nn.backend.errors import ArgumentError, DTypeError, ShapeError
 from portable_nn.backend.namespace import is_array, is_tensor
 from portable_nn.backend.random import Stream
 from portable_nn.layers.storage import Storage
@@ -101,10 +102,13 @@ def functional_call(model: Any, parameters: dict[str, Any], buffers: dict[str, A
 
     Raises
     ------
-    ArgumentError, ShapeError
-        A name is not the model's, or a value has another shape.
+    ArgumentError, ShapeError, DTypeError
+        A name is not the model's, or a value has another shape or is no array.
     """
     handles = model._handles()
+    if not isinstance(parameters, Mapping) or not isinstance(buffers, Mapping):
+        raise ArgumentError("parameters and buffers as dicts by name", f"{type(parameters).__name__} and "
+                            f"{type(buffers).__name__}", "pass {} for the model's own")
     given = {**parameters, **buffers}
     unknown = sorted(set(given) - set(handles))
     if unknown:
@@ -113,6 +117,8 @@ def functional_call(model: Any, parameters: dict[str, Any], buffers: dict[str, A
     for name, value in given.items():
         value = value.tensor if hasattr(value, "tensor") else value.data if isinstance(value, Storage) else value
         shape = handles[name].shape
+        if not is_array(value):
+            raise DTypeError(f"an array for {name}", type(value).__name__, "convert it first, as with numpy.asarray")
         if tuple(value.shape) != shape:
             raise ShapeError(f"values of shape {shape} for {name}", f"{tuple(value.shape)}", "reshape them")
         values[handles[name]] = value

@@ -150,8 +150,8 @@ class ModuleDict(Module):
         return self._modules[name]
 
     def __setitem__(self, name: str, module: Module) -> None:
-        if hasattr(ModuleDict, name):
-            raise ArgumentError("a name that ModuleDict does not use itself", repr(name), "choose another name")
+        if not isinstance(name, str) or hasattr(ModuleDict, name):
+            raise ArgumentError("a str that ModuleDict does not use itself", repr(name), "choose another name")
         setattr(self, name, _checked(module))
 
     def __delitem__(self, name: str) -> None:

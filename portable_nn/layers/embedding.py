@@ -53,10 +53,10 @@ class Embedding(Module):
         self.padding_idx = padding_idx
         initializer: Any = Normal()
         if padding_idx is not None:
-            if not isinstance(padding_idx, int) or not -num_embeddings <= padding_idx < num_embeddings:
+            if not hasattr(padding_idx, "__index__") or not -num_embeddings <= padding_idx < num_embeddings:
                 raise ArgumentError(f"padding_idx from {-num_embeddings} to {num_embeddings - 1}", repr(padding_idx),
                                     "pass the index of a row, or None")
-            self.padding_idx = padding_idx % num_embeddings
+            self.padding_idx = int(padding_idx) % num_embeddings
             initializer = ZeroRow(initializer, self.padding_idx)
         self.weight = Parameter((num_embeddings, embedding_dim), initializer)
 

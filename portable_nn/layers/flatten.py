@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+import operator
 from typing import Any
 
-from portable_nn.backend.errors import ShapeError
+from portable_nn.backend.errors import ArgumentError, ShapeError
 from portable_nn.backend.namespace import array_namespace
 from portable_nn.layers.module import Module
 
@@ -24,6 +25,8 @@ class Flatten(Module):
 
     Raises
     ------
+    ArgumentError
+        An axis is no integer.
     ShapeError
         x has no such axes, or the first is behind the last.
 
@@ -35,7 +38,10 @@ class Flatten(Module):
     """
 
     def __init__(self, start_dim: int = 1, end_dim: int = -1) -> None:
-        self.start_dim, self.end_dim = start_dim, end_dim
+        if not (hasattr(start_dim, "__index__") and hasattr(end_dim, "__index__")):
+            raise ArgumentError("start_dim and end_dim as integers", f"{start_dim!r} and {end_dim!r}",
+                                "pass the first and last axis to join")
+        self.start_dim, self.end_dim = operator.index(start_dim), operator.index(end_dim)
 
     def forward(self, x: Any) -> Any:
         xp, shape = array_namespace(x), x.shape

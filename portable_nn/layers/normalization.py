@@ -57,7 +57,7 @@ class LayerNorm(Module):
         self.normalized_shape = tuple(check_size("every size of normalized_shape", length, 1) for length in shape)
         if not shape:
             raise ArgumentError("a normalized_shape of at least one size", "()", "pass the lengths of x's last axes")
-        if not eps >= 0:
+        if not (isinstance(eps, (int, float)) and eps >= 0):
             raise ArgumentError("eps of 0 or more", repr(eps), "pass a small number, such as 1e-5")
         self.eps, self.elementwise_affine = eps, elementwise_affine
         self.weight = Parameter(self.normalized_shape, ones) if elementwise_affine else None

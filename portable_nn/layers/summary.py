@@ -8,6 +8,7 @@ from typing import Any
 
 from portable_nn.autodiff.frame import inside
 from portable_nn.autodiff.tree import leaves
+from portable_nn.backend.errors import ArgumentError
 from portable_nn.backend.libraries import dtype_name
 from portable_nn.backend.namespace import is_array
 from portable_nn.layers.calls import open_frame
@@ -119,6 +120,8 @@ def summary(model: Any, *inputs: Any) -> Summary:
     parameters: 58 trainable, 232 B
     activations: 360 B
     """
+    if not hasattr(model, "named_modules"):
+        raise ArgumentError("a Module", f"{model!r:.60}", "pass summary(model, input)")
     rows = _rows(model)
 
     def observe(module: Any, output: Any) -> None:

@@ -118,6 +118,11 @@ def test_to_numpy(backend: Backend, data: np.ndarray) -> None:
     assert (host is x) == isinstance(x, np.ndarray)
 
 
+def test_a_dtype_that_is_none(backend: Backend) -> None:
+    with pytest.raises(DTypeError, match="'float23'"):
+        convert(backend.asarray([1.0]), dtype="float23")
+
+
 def test_to_numpy_of_other_things() -> None:
     assert isinstance(to_numpy(np.float32(3)), np.ndarray)
     with pytest.raises(DTypeError, match="numpy.asarray"):

@@ -32,10 +32,13 @@ def test_salt_gives_a_fresh_split_and_surrogates_have_a_bucket():
     assert sum(map(len, split_by_hash(["\ud800"]).values())) == 1
 
 
-@pytest.mark.parametrize(("texts", "text"), [([], "none"), (["a", None], "NoneType None at row 1"), ("abc", "one str")])
+@pytest.mark.parametrize(("texts", "text"), [([], "none"), (["a", None], "NoneType None at row 1"), ("abc", "one str"),
+                                             (None, "one NoneType")])
 def test_split_by_hash_bad_input(texts, text):
     with pytest.raises(DataError, match=text):
         split_by_hash(texts)
+    with pytest.raises(ArgumentError, match="a salt that is a str"):
+        split_by_hash(["good"], salt=3)
 
 
 @given(st.integers(10, 10_000))

@@ -133,6 +133,7 @@ def test_damaged_state(change):
     ([], "at least one text; got none"), (["good", ""], "'' at row 1"), (["  \n"], "at row 0"),
     (["<br />"], "'<br />' at row 0"),
     (["good", None], "NoneType None at row 1"), (["good", 3.0], "float 3.0 at row 1"), ("good film", "one str"),
+    (None, "one NoneType"),
     ([b"good"], "bytes"),
 ])
 def test_bad_texts(texts, text):

@@ -233,6 +233,10 @@ def test_functional_call_needs_no_values_of_its_own_and_checks_the_given() -> No
         layers.functional_call(source, {"0.wieght": X}, {}, X)
     with pytest.raises(ShapeError, match=r"0\.weight"):
         layers.functional_call(source, {"0.weight": X}, {}, X)
+    with pytest.raises(DTypeError, match=r"an array for 0\.bias"):
+        layers.functional_call(source, {"0.bias": [1.0]}, {}, X)
+    with pytest.raises(ArgumentError, match="parameters and buffers as dicts"):
+        layers.functional_call(source, {}, X)
     with pytest.raises(ShapeError) as caught:
         layers.functional_call(source, {}, {}, X[:, :2])
     assert caught.value.__notes__[-1] == "in Sequential()"

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from portable_nn import layers
+from portable_nn.backend.errors import ArgumentError
 from tests.layers.models import mlp
 
 X = np.linspace(-1.0, 1.0, 15, dtype=np.float32).reshape(5, 3)
@@ -64,3 +65,6 @@ def test_module_dict() -> None:
         _ = heads["a"]
     with pytest.raises(KeyError):
         del heads["a"]
+    for name in (1, "train"):
+        with pytest.raises(ArgumentError, match="does not use itself"):
+            heads[name] = layers.ReLU()  # type: ignore[index]

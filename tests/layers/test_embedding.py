@@ -20,6 +20,7 @@ def test_the_padding_row_starts_at_zero_and_gets_no_gradient(backend: Backend) -
     np.testing.assert_array_equal(to_numpy(layer.weight.grad), np.outer([0, 0, 2, 0, 0], [1, 1, 1]))
     assert np.all(to_numpy(out)[0, 0] == 0)
     assert np.all(to_numpy(out)[0, 1] != 0)
+    assert layers.Embedding(5, 3, padding_idx=np.int64(-1)).padding_idx == 4
 
 
 @pytest.mark.parametrize("dtype", ["int8", "uint8", "int32", "int64", "int16"])

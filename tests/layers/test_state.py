@@ -65,6 +65,10 @@ def test_everything_wrong_is_in_one_message_and_nothing_changes() -> None:
         assert words in message
     for name, value in model.state_dict().items():
         np.testing.assert_array_equal(value, before[name])
+    with pytest.raises(DataError):  # the others would fit
+        model.load_state_dict({**mlp().initialize(2).state_dict(), "3.bias": np.ones(7)})
+    for name, value in model.state_dict().items():
+        np.testing.assert_array_equal(value, before[name])
     model.load_state_dict({"0.bias": np.ones(4), "extra": np.ones(1)}, strict=False)
     np.testing.assert_array_equal(model[0].bias.data, np.ones(4))
     with pytest.raises(DataError, match="state_dict"):

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pytest
 
 from portable_nn import layers
+from portable_nn.backend.errors import ArgumentError
 from tests.helpers import Backend
 from tests.layers.models import Counting, Tied, Twice, mlp
 
@@ -55,6 +57,11 @@ def test_modules_called_often_never_or_shared() -> None:
     assert "(5, 3) x 2" in str(found)
     assert found.trainable == 12 + 4
     assert layers.summary(Tied(), np.asarray([1, 2])).trainable == 15
+
+
+def test_it_takes_modules() -> None:
+    with pytest.raises(ArgumentError, match="a Module"):
+        layers.summary(X, mlp())
 
 
 def test_large_numbers_are_readable() -> None:
