@@ -66,13 +66,6 @@ def check_parameter(member: Any) -> None:
 def check_betas(group: dict[str, Any]) -> None:
     """Raise ArgumentError unless a group's betas are two numbers from 0 up to but not including 1."""
     betas = group["betas"]
-    if not (isinstance(betas, (tuple, list)) and len(betas) == 2 and all(0 <= beta < 1 for beta in betas)):
-        raise ArgumentError("two betas from 0 up to but not including 1", f"{betas!r}", "pass (0.9, 0.999)")
-
-
-def check_betas(group: dict[str, Any]) -> None:
-    """Raise ArgumentError unless a group's betas are two numbers from 0 up to but not including 1."""
-    betas = group["betas"]
     if not (isinstance(betas, (tuple, list)) and len(betas) == 2
             and all(isinstance(beta, Real) and 0 <= beta < 1 for beta in betas)):  # type: ignore[operator]
         raise ArgumentError("two betas from 0 up to but not including 1", f"{betas!r}", "pass (0.9, 0.999)")
