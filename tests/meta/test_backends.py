@@ -10,7 +10,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.helpers import Backend, assert_close, dtype_name, make_backends
+from tests.helpers import BACKENDS, Backend, Unavailable, assert_close, dtype_name, make_backends
+
+
+@pytest.mark.parametrize("name", BACKENDS)
+def test_the_backend_is_here(name: str) -> None:
+    """One skip, with its reason, for all the tests that a missing backend leaves out."""
+    try:
+        assert make_backends(name)
+    except Unavailable as reason:
+        pytest.skip(f"no test ran on {name}: {reason}")
 
 
 def test_asarray_places_and_keeps_values(backend: Backend, rng: np.random.Generator) -> None:
