@@ -18,7 +18,9 @@ def save_weights(module: Module, path: str | Path) -> None:
 
 
 def load_weights(module: Module, path: str | Path, *, strict: bool = True) -> None:
-    """Read what `save_weights`, or `safetensors.torch.save_file` of a state dict, wrote, cast and moved to where the module is.
+    """Read what `save_weights`, or `safetensors.torch.save_file` of a state dict, wrote.
+
+    The arrays are cast and moved to what and where the module's own are.
 
     Raises
     ------
