@@ -92,8 +92,9 @@ def read_json(path: str | Path) -> Any:
     FileError
         The file is missing, or no JSON.
     """
+    content = _read_bytes(path)
     try:
-        return json.loads(_read_bytes(path).decode())
+        return json.loads(content.decode())
     except (ValueError, RecursionError) as error:  # RecursionError: brackets nested a thousand deep
         raise FileError(f"JSON in {path}", f"{error}", "save the model again; this file is damaged") from error
 

@@ -36,11 +36,15 @@ def load_csv(path: str | Path, columns: Sequence[str] | Mapping[str, type] | Non
     ------
     FileError
         No such file.
+    ArgumentError
+        The columns are one string.
     DataError
         A column is missing (the message names those there are) or named twice, a line has another number of fields, a
         value is no number (named by line and column), the file has no rows, or is not CSV in UTF-8.
     """
     path = Path(path)
+    if isinstance(columns, str):
+        raise ArgumentError("a list of columns", f"the str {columns!r}", f"pass [{columns!r}]")
     kinds = dict(columns) if isinstance(columns, Mapping) else dict.fromkeys(columns or ())
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:

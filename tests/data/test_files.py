@@ -129,8 +129,9 @@ def test_every_truncation_is_noticed(tmp_path: Path) -> None:
 
 def test_what_is_missing_or_cannot_be_read(tmp_path: Path) -> None:
     for read in (read_json, read_arrays):
-        with pytest.raises(FileError, match="nothing"):
+        with pytest.raises(FileError, match="nothing") as caught:
             read(tmp_path / "nothing")
+        assert str(caught.value).count("expected") == 1 and "Check the path" in str(caught.value)
         with pytest.raises(FileError):
             read(tmp_path)
     (tmp_path / "bad.json").write_bytes(b'{"a": ')

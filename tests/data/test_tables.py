@@ -64,6 +64,12 @@ def test_bad_files(tmp_path, content, columns, error, text):
         load_csv(path, columns)
 
 
+def test_columns_are_a_list(tmp_path):
+    (tmp_path / "table.csv").write_text("text\ngood\n", encoding="utf-8")
+    with pytest.raises(ArgumentError, match=r"Pass \['text'\]"):
+        load_csv(tmp_path / "table.csv", "text")
+
+
 def test_missing_file_and_folder(tmp_path):
     for path in (tmp_path / "none.csv", tmp_path):
         with pytest.raises(FileError, match="can be read"):

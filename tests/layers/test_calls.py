@@ -83,6 +83,27 @@ def test_a_checkpoint_writes_buffers_once_and_repeats_its_draws() -> None:
     assert again.random_position == (4, 1)
 
 
+def test_a_checkpoint_that_is_gone_through_twice_repeats_the_same_draws() -> None:
+    """Once for the gradient that is part of the loss, and once for the loss."""
+    found = []
+    for run in (checkpoint, lambda f, x: f(x)):
+        class Noisy(layers.Module):
+            def __init__(self) -> None:
+                self.inner = layers.Sequential(layers.Dropout(0.5), layers.Linear(3, 3), layers.Dropout(0.5))
+
+            def forward(self, x: Any, run: Any = run) -> Any:
+                return run(self.inner, x)
+
+        model = Noisy().initialize(3)
+
+        def loss(x: Any, model: Any = model) -> Any:
+            value, g = value_and_grad(lambda z: (model(z) ** 2).sum())(x)
+            return value + (g * g).sum()
+
+        found.append(grad(loss)(X))
+    np.testing.assert_array_equal(*found)
+
+
 def test_buffers_refuse_what_does_not_fit() -> None:
     with pytest.raises(ShapeError, match="mean"):
         Writing()(np.ones(2, dtype=np.float32))

@@ -146,6 +146,29 @@ def test_validation_shares() -> None:
     np.testing.assert_array_equal(values(by_hand[0]), values(by_share[0]))
 
 
+@pytest.mark.parametrize("validation", [0.3, ("last", 0.3)])
+def test_rows_held_out_are_not_trained_on(validation: Any) -> None:
+    trained, held_out = [], []
+
+    def loss(prediction: Any, target: Any) -> Any:
+        (trained if prediction.requires_grad else held_out).extend(to_numpy(target)[:, 0])
+        return (prediction * 0).sum()
+
+    model = layers.Linear(2, 1)
+    fit(model, loss, optim.SGD(model.parameters()), train=(np.ones((40, 2)), np.arange(40.0)[:, None]),
+        validation=validation, batch_size=7, progress=False)
+    assert len(held_out) == 12 and sorted(trained + held_out) == list(range(40))
+
+
+def test_validation_is_without_dropout() -> None:
+    x, y = classes()
+    model, loss, _ = setup(0.5)
+    history = fit(model, loss, optim.SGD(model.parameters(), lr=0.0), train=(x, y), validation=(x, y), progress=False)
+    expected = float(loss(model.eval()(x.astype("float32")), y))
+    assert history["validation"][0] == pytest.approx(expected, rel=1e-6)
+    assert history["train"][0] != pytest.approx(expected, rel=1e-3)
+
+
 def test_batches_that_run_out() -> None:
     with pytest.raises(DataError, match="none in epoch 2"):
         fit(*setup(), train=iter([classes()]), epochs=2, progress=False)
