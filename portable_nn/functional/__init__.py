@@ -36,3 +36,5 @@ from portable_nn.functional.rms_norm import rms_norm as rms_norm
 from portable_nn.functional.skipgram import skipgram_loss as skipgram_loss
 from portable_nn.functional.softmax import log_softmax as log_softmax
 from portable_nn.functional.softmax import softmax as softmax
+from portable_nn.functional.sparse_embedding import sparse_embedding as sparse_embedding
+from portable_nn.functional.sparse_embedding import sparse_embedding_bag as sparse_embedding_bag

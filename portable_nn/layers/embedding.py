@@ -27,6 +27,8 @@ class Embedding(Module):
         Rows and columns of the table.
     padding_idx : int, optional
         An index whose row is zeros at first and gets no gradient; negative ones count from the end.
+    sparse : bool
+        Give `weight` a row-sparse gradient, of the rows that were used: for large tables, with SparseAdam or plain SGD.
 
     Attributes
     ----------
@@ -47,7 +49,8 @@ class Embedding(Module):
     (2, 2, 3)
     """
 
-    def __init__(self, num_embeddings: int, embedding_dim: int, padding_idx: int | None = None) -> None:
+    def __init__(self, num_embeddings: int, embedding_dim: int, padding_idx: int | None = None,
+                 sparse: bool = False) -> None:
         self.num_embeddings = check_size("num_embeddings", num_embeddings)
         self.embedding_dim = check_size("embedding_dim", embedding_dim)
         self.padding_idx = padding_idx
@@ -59,9 +62,11 @@ class Embedding(Module):
             self.padding_idx = int(padding_idx) % num_embeddings
             initializer = ZeroRow(initializer, self.padding_idx)
         self.weight = Parameter((num_embeddings, embedding_dim), initializer)
+        self.sparse = self.weight.row_sparse = bool(sparse)
 
     def forward(self, indices: Any) -> Any:
-        out = functional.embedding(indices, self.weight)  # (..., D)
+        look_up = functional.sparse_embedding if self.sparse else functional.embedding
+        out = look_up(indices, self.weight)  # (..., D)
         if self.padding_idx is None or not is_tensor(out):
             return out
         xp = array_namespace(out)
@@ -69,7 +74,7 @@ class Embedding(Module):
 
     def extra_repr(self) -> str:
         padding = "" if self.padding_idx is None else f", padding_idx={self.padding_idx}"
-        return f"{self.num_embeddings}, {self.embedding_dim}{padding}"
+        return f"{self.num_embeddings}, {self.embedding_dim}{padding}{', sparse=True' if self.sparse else ''}"
 
 
 class EmbeddingBag(Module):
@@ -88,6 +93,8 @@ class EmbeddingBag(Module):
     mode : "mean" or "sum"
         With "sum", rows may be multiplied by per-sample weights: the values of sparse rows, for example. An empty bag
         gives zeros.
+    sparse : bool
+        Give `weight` a row-sparse gradient, as in Embedding.
 
     Attributes
     ----------
@@ -110,13 +117,14 @@ class EmbeddingBag(Module):
     (2, 3)
     """
 
-    def __init__(self, num_embeddings: int, embedding_dim: int, mode: str = "mean") -> None:
+    def __init__(self, num_embeddings: int, embedding_dim: int, mode: str = "mean", sparse: bool = False) -> None:
         if mode not in ("mean", "sum"):
             raise ArgumentError('mode "mean" or "sum"', repr(mode), "pass one of the two")
         self.num_embeddings = check_size("num_embeddings", num_embeddings)
         self.embedding_dim = check_size("embedding_dim", embedding_dim)
         self.mode = mode
         self.weight = Parameter((num_embeddings, embedding_dim), Normal())
+        self.sparse = self.weight.row_sparse = bool(sparse)
 
     def forward(self, indices: Any, offsets: Any = None, per_sample_weights: Any = None) -> Any:
         if hasattr(indices, "offsets"):  # SparseRows
@@ -128,10 +136,12 @@ class EmbeddingBag(Module):
             raise ArgumentError("indices (n,) with offsets (B,), or indices (B, L) without",
                                 f"indices {indices.shape}, {'no' if offsets is None else 'with'} offsets",
                                 "pass where each bag begins, as indptr[:-1] of a CSR matrix")
-        return functional.embedding_bag(indices, offsets, self.weight, per_sample_weights, mode=self.mode)
+        look_up = functional.sparse_embedding_bag if self.sparse else functional.embedding_bag
+        return look_up(indices, offsets, self.weight, per_sample_weights, mode=self.mode)
 
     def extra_repr(self) -> str:
-        return f"{self.num_embeddings}, {self.embedding_dim}, mode={self.mode!r}"
+        sparse = ", sparse=True" if self.sparse else ""
+        return f"{self.num_embeddings}, {self.embedding_dim}, mode={self.mode!r}{sparse}"
 
 
 def _flat(indices: Any, weights: Any) -> tuple[Any, Any, Any]:

@@ -7,6 +7,7 @@ from typing import Any
 from portable_nn.autodiff import Tensor
 from portable_nn.autodiff.engine import Leaf, Slot
 from portable_nn.autodiff.namespace import tensor_namespace
+from portable_nn.autodiff.row_sparse import RowSparse
 from portable_nn.backend.devices import convert
 from portable_nn.backend.namespace import array_namespace
 from portable_nn.layers.storage import Initializer, Storage, dtype_of
@@ -26,14 +27,16 @@ class Parameter(Storage):
         The gradient that backward passes have added up.
     trainable : bool
         False where it is frozen: it then takes part in forward passes as a constant.
+    row_sparse : bool
+        Whether gradients come as `RowSparse`: the optimisers then keep the parameter outside the arena.
     tensor : Tensor
         The values on the tape, for a formula of your own, such as a penalty on the weights.
     """
 
-    __slots__ = ("slot", "trainable")
+    __slots__ = ("row_sparse", "slot", "trainable")
 
     def __init__(self, shape: tuple[int, ...], initializer: Initializer, dtype: str = "float32") -> None:
-        self.trainable, self.slot = True, Slot()
+        self.trainable, self.row_sparse, self.slot = True, False, Slot()
         super().__init__(shape, initializer, dtype)
 
     @property
@@ -69,7 +72,8 @@ class Parameter(Storage):
         gradient = self.slot.gradient
         if gradient is not None:
             gradient = gradient.data if isinstance(gradient, Tensor) else gradient
-            gradient = convert(gradient, xp=move[1][0], device=move[1][1], dtype=dtype_of(move[1][0], move[2]))
+            place = {"xp": move[1][0], "device": move[1][1], "dtype": dtype_of(move[1][0], move[2])}
+            gradient = gradient.moved(**place) if isinstance(gradient, RowSparse) else convert(gradient, **place)
         return *move, gradient
 
     def commit(self, move: Any) -> None:
@@ -77,7 +81,7 @@ class Parameter(Storage):
         self.slot.gradient = move[3]
 
     def _description(self) -> dict[str, Any]:
-        return {**super()._description(), "trainable": self.trainable}
+        return {**super()._description(), "trainable": self.trainable, "row_sparse": self.row_sparse}
 
     def _restore(self, description: dict[str, Any], data: Any, planned: Any) -> None:
         self.slot = Slot()

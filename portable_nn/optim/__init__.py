@@ -10,6 +10,7 @@ from portable_nn.optim.optimizer import Optimizer
 from portable_nn.optim.rmsprop import RMSprop
 from portable_nn.optim.schedules import Constant, Cosine, Step, Warmup
 from portable_nn.optim.sgd import SGD
+from portable_nn.optim.sparse_adam import SparseAdam
 
 __all__ = ["SGD", "Adam", "AdamW", "Constant", "Cosine", "Exponential", "Lion", "OneCycle", "Optimizer", "RMSprop",
-           "Step", "Warmup", "clip_grad_norm", "clip_grad_value"]
+           "SparseAdam", "Step", "Warmup", "clip_grad_norm", "clip_grad_value"]

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from numbers import Real
 from typing import Any
 
+from portable_nn.autodiff.row_sparse import RowSparse
 from portable_nn.backend.errors import ArgumentError
 from portable_nn.backend.namespace import array_namespace
 from portable_nn.kernels import registry
@@ -63,7 +64,9 @@ def clip_grad_norm(parameters: Iterable[Any], max_norm: float) -> Any:
     owners = [p for p in members if p.grad is not None]
     if not owners:
         return 0.0
-    norm = global_norm([p.grad for p in owners])
+    for p in owners:
+        p.grad = p.grad.coalesced() if isinstance(p.grad, RowSparse) else p.grad
+    norm = global_norm([p.grad.rows if isinstance(p.grad, RowSparse) else p.grad for p in owners])
     xp = array_namespace(norm)
     factor = xp.asarray(clip_factor(norm, max_norm))
     for p in owners:
@@ -84,4 +87,7 @@ def clip_grad_value(parameters: Iterable[Any], limit: float) -> None:
         raise ArgumentError("a limit above 0", f"{limit}", "pass for example 1.0")
     for p in parameters:
         if p.grad is not None:
-            p.grad = array_namespace(p.grad).clip(p.grad, -limit, limit)
+            rows = p.grad.coalesced() if isinstance(p.grad, RowSparse) else None
+            g = p.grad if rows is None else rows.rows
+            clipped = array_namespace(g).clip(g, -limit, limit)
+            p.grad = clipped if rows is None else rows.with_rows(clipped)

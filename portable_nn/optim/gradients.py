@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from portable_nn.autodiff.row_sparse import RowSparse
 from portable_nn.backend.devices import native_device
 from portable_nn.backend.errors import ArgumentError, DeviceError, DTypeError, NonFiniteError, ShapeError
 from portable_nn.backend.namespace import array_namespace, is_array
@@ -46,17 +47,22 @@ def in_order(gradients: Any, members: list[Any]) -> list[Any]:
 
 
 def _checked(gradient: Any) -> Any:
-    if gradient is not None and not is_array(gradient):
+    if gradient is not None and not is_array(gradient) and not isinstance(gradient, RowSparse):
         raise DTypeError("gradients that are arrays, or None", f"{gradient!r:.60}", "pass what value_and_grad returned")
     return gradient
 
 
-def check_gradient(parameter: Any, gradient: Any) -> None:
-    """Raise unless `gradient` is of its parameter's shape, library, device and dtype."""
+def check_gradient(parameter: Any, gradient: Any, *, takes_rows: bool = False) -> None:
+    """Raise unless `gradient` is of its parameter's shape, library, device and dtype, and dense unless rows will do."""
     data = parameter.data
+    if isinstance(gradient, RowSparse) and not takes_rows:
+        raise ArgumentError(f"a dense gradient for {parameter}, of which this optimiser updates every row",
+                            "a row-sparse one", "use SparseAdam, or SGD without momentum and weight decay, or build "
+                            "the layer with sparse=False")
     if tuple(gradient.shape) != parameter.shape:
         raise ShapeError(f"a gradient of shape {parameter.shape} for {parameter}", f"{tuple(gradient.shape)}",
                          "give each parameter its own gradient")
+    gradient = gradient.rows if isinstance(gradient, RowSparse) else gradient
     if array_namespace(gradient) is not array_namespace(data) or native_device(gradient) != native_device(data):
         raise DeviceError(f"a gradient where {parameter} is", f"one of {type(gradient).__module__}",
                           "move it there first")
@@ -67,7 +73,7 @@ def check_gradient(parameter: Any, gradient: Any) -> None:
 def refuse_non_finite(members: list[Any], gradients: list[Any]) -> None:
     """Raise NonFiniteError for the first parameter whose gradient holds NaN or infinity. Waits for the device."""
     for parameter, g in zip(members, gradients, strict=True):
-        g = getattr(g, "_data", g)
+        g = g.rows if isinstance(g, RowSparse) else getattr(g, "_data", g)
         if g is not None and not bool(array_namespace(g).all(array_namespace(g).isfinite(g))):
             raise NonFiniteError("finite gradients", f"NaN or infinity in the gradient of {parameter.name!r}",
                                  "lower the learning rate, clip gradients with clip_norm=1.0, or look for extreme "

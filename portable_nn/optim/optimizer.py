@@ -18,7 +18,7 @@ from portable_nn.optim.clipping import check_norm, clip_factor
 from portable_nn.optim.gradients import in_order, refuse_non_finite
 from portable_nn.optim.groups import check_number, make_groups
 from portable_nn.optim.latch import Latch
-from portable_nn.optim.separate import make_runs
+from portable_nn.optim.rows import RowRun, make_runs
 
 
 class Optimizer:
@@ -69,6 +69,10 @@ class Optimizer:
     def moments(self, group: dict[str, Any]) -> tuple[str, ...]:
         """Names of the arrays kept per parameter of a group, as PyTorch's state dict has them."""
         return ()
+
+    def takes_rows(self, group: dict[str, Any]) -> bool:
+        """Whether a step leaves rows without a gradient as they are, so that row-sparse gradients will do."""
+        return False
 
     def options(self, group: dict[str, Any], lr: float, step: int) -> dict[str, Any]:
         """The arguments of `definition` for a parameter's step number `step`, from 1; written by subclasses."""
@@ -152,6 +156,8 @@ class Optimizer:
             for run, group, _ in self._runs:
                 if run.moment_names != self.moments(group) or not (run.is_current() or run.adopt()):
                     break
+                if isinstance(run, RowRun) and not self.takes_rows(group):
+                    break
             else:
                 return self._runs
             self._waiting = states.per_parameter(self)
@@ -162,7 +168,8 @@ class Optimizer:
                                     "give each optimiser its own parameters, or drop the other one with its release()")
         numbers = {id(p): i for i, p in enumerate(self._members)}
         built = [(run, group, [numbers[id(p)] for p in run.parameters])
-                 for group in self.groups for run in make_runs(group["params"], self.moments(group))]
+                 for group in self.groups for run in make_runs(
+                     group["params"], self.moments(group), takes_rows=self.takes_rows(group))]
         for run, _, members in built:
             for i, number in enumerate(members):
                 if number in self._waiting:

@@ -72,6 +72,9 @@ class SGD(Optimizer):
     def moments(self, group: dict[str, Any]) -> tuple[str, ...]:
         return ("momentum_buffer",) if group["momentum"] else ()
 
+    def takes_rows(self, group: dict[str, Any]) -> bool:
+        return not group["momentum"] and not group["weight_decay"]
+
     def options(self, group: dict[str, Any], lr: float, step: int) -> dict[str, Any]:
         momentum = group["momentum"]
         plain = 1.0 if step == 1 else 1 - group["dampening"]  # the first velocity is the gradient itself

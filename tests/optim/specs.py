@@ -75,6 +75,12 @@ def rmsprop_step(centered: bool, momentum: float, decay: float) -> Callable[...,
     return step
 
 
+def sparse_adam_step(t: int, values: np.ndarray, g: np.ndarray, state: dict[str, Any]) -> np.ndarray:
+    state["m"] = 0.8 * state.get("m", 0) + 0.2 * g
+    state["v"] = 0.9 * state.get("v", 0) + 0.1 * g * g
+    return values - 0.1 * np.sqrt(1 - 0.9**t) / (1 - 0.8**t) * state["m"] / (np.sqrt(state["v"]) + 1e-3)
+
+
 def lion_step(t: int, values: np.ndarray, g: np.ndarray, state: dict[str, Any]) -> np.ndarray:
     """Chen et al., 2023, algorithm 2, line by line."""
     beta1, beta2, decay, eta, m = 0.7, 0.9, 0.2, 0.1, state.get("m", 0)
@@ -101,5 +107,6 @@ CASES = [
          rmsprop_step(True, 0.0, 0.1)),
     Case("RMSprop-momentum", optim.RMSprop, {**_RMS, "momentum": 0.8}, rmsprop_step(False, 0.8, 0.0)),
     Case("RMSprop-all", optim.RMSprop, {**_RMS, "centered": True, "momentum": 0.8}, rmsprop_step(True, 0.8, 0.0)),
+    Case("SparseAdam", optim.SparseAdam, _ADAM, sparse_adam_step),
     Case("Lion", optim.Lion, {"lr": 0.1, "betas": (0.7, 0.9), "weight_decay": 0.2}, lion_step),
 ]

@@ -140,6 +140,13 @@ def square_sum(x: np.ndarray) -> np.ndarray:
         return np.dot(x, x)
 
 
+def set_rows(values: np.ndarray, indices: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """`optim.rows.set_rows`, written into `values`."""
+    values[indices] = rows
+    return values
+
+
+register("set_rows", "numpy", set_rows, None, lambda values, indices, rows: values.flags.writeable)
 register("square_sum", "numpy", square_sum)
 register("adam_update", "numpy", adam_update)
 register("sgd_update", "numpy", sgd_update)

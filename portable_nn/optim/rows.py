@@ -1,0 +1,86 @@
+"""Parameters whose gradients are row-sparse: outside the arena, and a step touches only the rows that were used."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from portable_nn.autodiff.row_sparse import RowSparse
+from portable_nn.backend.devices import native_device
+from portable_nn.backend.namespace import array_namespace
+from portable_nn.backend.scatter import scatter_add
+from portable_nn.kernels import registry
+from portable_nn.optim import separate
+from portable_nn.optim.arena import Run
+from portable_nn.optim.clipping import square_sum
+from portable_nn.optim.gradients import check_gradient
+
+
+class RowRun(separate.SeparateRun):
+    """A `Run` of tables. A dense gradient is taken too; it uses every row."""
+
+    def _take(self, i: int) -> None:
+        # A copy: rows are written in place, and whoever assigned the values may still hold the array.
+        self.views[i] = self.parameters[i]._data = self.xp.asarray(self.parameters[i].data, copy=True)
+
+    def checked(self, gradients: list[Any]) -> list[Any]:
+        raw = []
+        for parameter, g in zip(self.parameters, gradients, strict=True):
+            if isinstance(g, RowSparse):
+                check_gradient(parameter, g, takes_rows=True)
+                g = g.coalesced()
+            elif g is not None:
+                g = getattr(g, "_data", g)
+                check_gradient(parameter, g)
+            raw.append(g)
+        return raw
+
+    def loaded(self) -> Iterator[tuple[int, Any]]:
+        for i, g in enumerate(self._gradients):
+            if g is not None:
+                yield self.offsets[i], self.xp.reshape(g.rows if isinstance(g, RowSparse) else g, (-1,))
+
+    def squares(self) -> list[Any]:
+        return [square_sum(g) for _, g in self.loaded()]
+
+    def update(self, operation: str, definition: Callable[..., Any], options: Callable[[int], dict[str, Any]],
+               frozen: Any = None) -> None:
+        xp = self.xp
+        for i, (parameter, g) in enumerate(zip(self.parameters, self._gradients, strict=True)):
+            if g is None:
+                continue
+            self.steps[i] += 1
+            held = [parameter._data, *(self._moments[name][i] for name in self.moment_names)]
+            where = g.indices if isinstance(g, RowSparse) else None
+            used = held if where is None else [xp.take(x, where, axis=0) for x in held]
+            new = definition(used[0], g if where is None else g.rows, *used[1:], **options(self.steps[i]))
+            if frozen is not None:
+                new = [xp.where(frozen, old, x) for old, x in zip(used, new, strict=True)]
+            if where is not None:
+                new = [set_rows(x, where, rows) for x, rows in zip(held, new, strict=True)]
+            parameter._data = self.views[i] = new[0]
+            parameter.slot.version += 1
+            for name, moment in zip(self.moment_names, new[1:], strict=True):
+                self._moments[name][i] = moment
+        self._gradients = []
+
+
+def set_rows(values: Any, indices: Any, rows: Any) -> Any:
+    """`values` with some rows replaced: the array itself where its library can write to them, else a new one."""
+    if indices.shape[0] == 0:
+        return values
+    xp = array_namespace(values)
+    kernel = registry.find("set_rows", xp, (values, indices, rows), {})
+    if kernel is not None:
+        return kernel.forward(values, indices, rows)
+    ones = xp.ones(indices.shape, dtype=values.dtype, device=native_device(values))
+    used = scatter_add(indices, ones, values.shape[0]) > 0
+    used = xp.reshape(used, (values.shape[0],) + (1,) * (values.ndim - 1))
+    return xp.where(used, scatter_add(indices, rows, values.shape[0]), values)
+
+
+def make_runs(parameters: list[Any], moments: tuple[str, ...], *, takes_rows: bool) -> list[Run]:
+    """The runs of one parameter group; tables that will have row-sparse gradients get one each, if rows will do."""
+    tables = [p for p in parameters if takes_rows and p.row_sparse]
+    others = [p for p in parameters if not (takes_rows and p.row_sparse)]
+    return [*separate.make_runs(others, moments), *(RowRun([table], moments) for table in tables)]
