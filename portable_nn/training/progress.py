@@ -25,9 +25,9 @@ def bar(batches: Iterable[Any], training: Training, total: int | None, shown: bo
 
 
 def line(row: dict[str, Any], epochs: int, shown: bool) -> None:
-    """One epoch's figures: `epoch 3/20  train 0.4312  validation 0.4561  accuracy 0.81  (0.4 s)`."""
+    """One epoch's figures: `epoch 3/20  train 0.4312  validation 0.4561  accuracy 0.8100  (0.4 s)`."""
     if not shown:
         return
-    figures = [f"{name} {value:.4g}" for name, value in row.items()
+    figures = [f"{name} {value:#.4g}" for name, value in row.items()
                if name not in ("epoch", "lr", "seconds") and isinstance(value, (int, float))]
     print("  ".join([f"epoch {row['epoch']}/{epochs}", *figures, f"({row['seconds']:.1f} s)"]), flush=True)
