@@ -72,3 +72,10 @@ def test_the_optimizer_follows(schedule: Any) -> None:
         optimizer.step([np.ones(1)])
         position -= schedule(step, None)
         assert parameter.data[0] == pytest.approx(position, rel=1e-14)
+
+
+def test_the_planned_number_of_steps_is_in_the_state() -> None:
+    optimizer, other = (optim.SGD([Parameter((1,), initializers.zeros)], lr=optim.Cosine(1.0)) for _ in range(2))
+    optimizer.steps, optimizer.total_steps = 2, 4
+    other.load_state_dict(optimizer.state_dict())
+    assert other.lr() == optimizer.lr() == pytest.approx(0.5)
