@@ -9,7 +9,7 @@ from portable_nn import layers
 from portable_nn.backend.errors import ArgumentError
 from portable_nn.backend.namespace import array_namespace
 from portable_nn.layers import Module
-from portable_nn.models.forecasting.flat import blocks, each, means, start_at_zero
+from portable_nn.models.forecasting.flat import blocks, means, start_at_zero
 from portable_nn.models.forecasting.inputs import ForecastInputs, ForecastSizes
 from portable_nn.models.mlp import MLP
 from portable_nn.models.options import positive
@@ -57,11 +57,11 @@ class Patches(Module):
 
 
 class Heads(Module):
-    """A network for each member, over the features of the past and what is known of the horizon.
+    """A network for each member, over its features of the past and what is known of the horizon.
 
     Shape
     -----
-    features (B, features), ForecastInputs of B rows -> (B, members, horizon), zeros at first
+    features, for each member (B, features), ForecastInputs of B rows -> (B, members, horizon), zeros at first
 
     Parameters
     ----------
@@ -72,7 +72,7 @@ class Heads(Module):
     hidden : sequence of int
         Features of the networks' hidden layers.
     dropout : float
-        Share of the past's features, and of hidden features, set to zero in training mode.
+        Share of hidden features set to zero in training mode.
     """
 
     def __init__(self, sizes: ForecastSizes, members: int, features: int, ahead: int, hidden: Sequence[int],
@@ -81,18 +81,18 @@ class Heads(Module):
             raise ArgumentError(f"ahead up to {sizes.horizon}, the horizon", repr(ahead), "choose a smaller one")
         self.ahead, self.rows = ahead, sizes.horizon // ahead * ahead
         width = features + sizes.known * (sizes.horizon // ahead) + sizes.start
-        self.dropout = layers.Dropout(dropout)
         self.nets = layers.ModuleList(MLP([width, *hidden, sizes.horizon], activation="gelu", dropout=dropout)
                                       for _ in range(members))
         for net in self.nets:
             start_at_zero(net.steps[-1])
 
-    def forward(self, features: Any, inputs: ForecastInputs) -> Any:
-        xp = array_namespace(features)
+    def forward(self, features: Sequence[Any], inputs: ForecastInputs) -> Any:
+        xp = array_namespace(inputs.past)
         known = means(xp, inputs.known[:, :self.rows, :], self.ahead)
         # No columns, no features: reductions of empty arrays are not the standard's.
         beside = [xp.reshape(part, (part.shape[0], -1)) for part in (known, inputs.start) if 0 not in part.shape[1:]]
-        return each(self.nets, xp.concat([self.dropout(features), *beside], axis=1))
+        found = [net(xp.concat([own, *beside], axis=1)) for net, own in zip(self.nets, features, strict=True)]
+        return xp.stack(found, axis=1)                                                    # (B, members, horizon)
 
     def extra_repr(self) -> str:
         return f"ahead={self.ahead}"

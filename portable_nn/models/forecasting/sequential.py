@@ -14,7 +14,8 @@ from portable_nn.models.options import positive
 
 
 class LSTMBody(Module):
-    """An LSTM over patches of the past; its last state, and what is known of the horizon, make the forecasts.
+    """An LSTM over patches of the past for each member; its last state, the last patch as it is, and what is known of
+    the horizon make the forecasts.
 
     Shape
     -----
@@ -24,12 +25,12 @@ class LSTMBody(Module):
     ----------
     sizes : ForecastSizes
     members : int
-        They share the LSTM; each has a network of its own behind it.
+        Each has an LSTM and a network behind it of its own.
     width : int
         Features of the LSTM's state.
     num_layers : int
     patch : int
-        Rows of a step: a week of half hours in patches of 12 is 28 steps.
+        Rows of a step: a week of half hours in patches of 48 is 7 steps, its days.
     ahead : int
         What is known of the horizon enters in means of so many rows.
     hidden : sequence of int
@@ -37,7 +38,7 @@ class LSTMBody(Module):
     input_dropout : float
         Share of the steps' rows set to zero in training mode.
     dropout : float
-        Share of the state, of hidden features, and of what passes from layer to layer, set to zero in training mode.
+        Share of hidden features, and of what passes from layer to layer, set to zero in training mode.
     centre : bool
         Subtract the mean of the context from the target.
     """
@@ -48,15 +49,19 @@ class LSTMBody(Module):
         self.patches = Patches(sizes, patch, centre)
         self.input_dropout = layers.Dropout(input_dropout)
         between = dropout if positive("num_layers", num_layers) > 1 else 0.0
-        self.lstm = layers.LSTM(self.patches.out_features, positive("width", width), num_layers, dropout=between)
-        self.heads = Heads(sizes, members, width, ahead, hidden, dropout)
+        size = self.patches.out_features
+        self.lstms = layers.ModuleList(layers.LSTM(size, positive("width", width), num_layers, dropout=between)
+                                       for _ in range(members))
+        self.heads = Heads(sizes, members, width + size, ahead, hidden, dropout)
         self.options = {"width": width, "num_layers": num_layers, "patch": patch, "ahead": ahead,
                         "hidden": list(hidden), "input_dropout": input_dropout, "dropout": dropout,
                         "centre": bool(centre)}
 
     def forward(self, inputs: ForecastInputs) -> Any:
-        _, (h, _) = self.lstm(self.input_dropout(self.patches(inputs)))                       # (layers, B, width)
-        return self.heads(h[-1, ...], inputs)
+        x = self.patches(inputs)                                                              # (B, steps, size)
+        xp = array_namespace(x)
+        states = [lstm(self.input_dropout(x))[1][0][-1, ...] for lstm in self.lstms]          # members × (B, width)
+        return self.heads([xp.concat([h, x[:, -1, :]], axis=1) for h in states], inputs)
 
     def config(self) -> dict[str, Any]:
         """The options, as JSON holds them."""
@@ -64,7 +69,8 @@ class LSTMBody(Module):
 
 
 class TransformerBody(Module):
-    """A Transformer encoder over patches of the past; its mean and its last step make the forecasts.
+    """A Transformer encoder over patches of the past; the mean of its steps, the last one, the last patch as it is, and
+    what is known of the horizon make the forecasts.
 
     Shape
     -----
@@ -89,7 +95,7 @@ class TransformerBody(Module):
     hidden : sequence of int
         Features of the hidden layers behind the encoder.
     dropout : float
-        Share of the encoder's results, and of hidden features, set to zero in training mode.
+        Share of hidden features behind the encoder set to zero in training mode.
     attention_dropout : float
         The same within the encoder.
     centre : bool
@@ -110,16 +116,17 @@ class TransformerBody(Module):
         layer = layers.TransformerEncoderLayer(width, num_heads, positive("feed_forward", feed_forward),
                                                attention_dropout, "gelu", norm_first=True)
         self.encoder = layers.TransformerEncoder(layer, positive("num_layers", num_layers), layers.LayerNorm(width))
-        self.heads = Heads(sizes, members, 2 * width, ahead, hidden, dropout)
+        self.heads = Heads(sizes, members, 2 * width + self.patches.out_features, ahead, hidden, dropout)
         self.options = {"width": width, "num_heads": num_heads, "feed_forward": feed_forward, "num_layers": num_layers,
                         "patch": patch, "ahead": ahead, "hidden": list(hidden), "dropout": dropout,
                         "attention_dropout": attention_dropout, "centre": bool(centre)}
 
     def forward(self, inputs: ForecastInputs) -> Any:
-        y = self.encoder(self.positions(self.project(self.patches(inputs))))                  # (B, steps, width)
+        x = self.patches(inputs)                                                              # (B, steps, size)
+        y = self.encoder(self.positions(self.project(x)))                                     # (B, steps, width)
         xp = array_namespace(y)
-        features = xp.concat([xp.mean(y, axis=1), y[:, -1, :]], axis=1)                       # (B, 2 width)
-        return self.heads(features, inputs)
+        features = xp.concat([xp.mean(y, axis=1), y[:, -1, :], x[:, -1, :]], axis=1)
+        return self.heads([features] * len(self.heads.nets), inputs)
 
     def config(self) -> dict[str, Any]:
         """The options, as JSON holds them."""
