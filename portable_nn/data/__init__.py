@@ -11,6 +11,7 @@ from portable_nn.data.calendars import day_types as day_types
 from portable_nn.data.climatology import Climatology as Climatology
 from portable_nn.data.corpus import Corpus as Corpus
 from portable_nn.data.corpus import make_corpus as make_corpus
+from portable_nn.data.corpus import split_words as split_words
 from portable_nn.data.datasets import Sentiment as Sentiment
 from portable_nn.data.datasets import Series as Series
 from portable_nn.data.datasets import load_sentiment as load_sentiment

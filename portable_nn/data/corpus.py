@@ -69,8 +69,7 @@ def make_corpus(texts: Sequence[str], *, min_count: int = 5, lowercase: bool = T
     """
     if type(min_count) is not int or min_count < 1:
         raise ArgumentError("min_count as a positive integer", repr(min_count), "pass for example min_count=5")
-    pattern = _compiled(token_pattern)
-    lists = [pattern.findall(text.lower() if lowercase else text) for text in ngrams.clean_texts(texts)]
+    lists = split_words(texts, lowercase=lowercase, token_pattern=token_pattern)
     counts = Counter(word for tokens in lists for word in tokens)
     words = sorted((word for word, count in counts.items() if count >= min_count),
                    key=lambda word: (-counts[word], word))
@@ -84,6 +83,12 @@ def make_corpus(texts: Sequence[str], *, min_count: int = 5, lowercase: bool = T
     text = np.repeat(np.arange(len(rows), dtype=np.int32), [len(row) for row in rows])
     return Corpus(tokens, text, words, np.asarray([counts[word] for word in words], dtype=np.int64),
                   sum(map(len, lists)))
+
+
+def split_words(texts: Sequence[str], *, lowercase: bool = True, token_pattern: str = WORD) -> list[list[str]]:
+    """The words of each text, as `make_corpus` finds them; errors as there."""
+    pattern = _compiled(token_pattern)
+    return [pattern.findall(text.lower() if lowercase else text) for text in ngrams.clean_texts(texts)]
 
 
 def _compiled(pattern: str) -> re.Pattern[str]:

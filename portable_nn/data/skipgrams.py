@@ -60,11 +60,12 @@ class SkipGrams:
     sample : float
         t, or 0 to keep every word.
     block : int
-        C.
+        C, if a batch has as many words.
     shared : int
         N, how many negatives stand for the K of each pair of a block.
-    batch_words : int
-        Words of a batch, rounded down to blocks.
+    batch_words : int, optional
+        Words of a batch, rounded down to blocks. Left out, 1,024 or an eighth of the vocabulary, whichever is less: the
+        gradients of a batch add up, and where one word is in it too often their sum leaps too far.
     seed : int
         Everything is a function of it and the epoch.
 
@@ -80,7 +81,9 @@ class SkipGrams:
     """
 
     def __init__(self, corpus: Corpus, *, window: int = 5, negatives: int = 5, sample: float = 1e-3, block: int = 32,
-                 shared: int = 64, batch_words: int = 1024, seed: int = 0) -> None:
+                 shared: int = 64, batch_words: int | None = None, seed: int = 0) -> None:
+        if batch_words is None:
+            batch_words = min(1024, max(1, len(corpus.words) // 8))
         for name, value in (("window", window), ("negatives", negatives), ("block", block), ("shared", shared),
                             ("batch_words", batch_words)):
             if type(value) is not int or value < 1:
@@ -90,7 +93,8 @@ class SkipGrams:
         if len(corpus.tokens) < 2:
             raise DataError("a corpus of two words or more", f"{len(corpus.tokens)}", "pass more text")
         self.corpus, self.window, self.negatives, self.seed = corpus, window, negatives, seed
-        self.block, self.shared, self.blocks = block, shared, max(1, batch_words // block)
+        self.block, self.shared = min(block, batch_words), shared
+        self.blocks = batch_words // self.block
         self._kept = keep_thresholds(corpus.counts, sample)
         self._sampler = Sampler(corpus.counts.astype(np.float64) ** _POWER)
 

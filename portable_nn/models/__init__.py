@@ -13,6 +13,8 @@ from portable_nn.models.forecasting import ridge_forecasts as ridge_forecasts
 from portable_nn.models.mlp import MLP as MLP
 from portable_nn.models.saving import load as load
 from portable_nn.models.saving import save as save
+from portable_nn.models.skipgram import SkipGram as SkipGram
+from portable_nn.models.skipgram_training import train_skipgram as train_skipgram
 from portable_nn.models.text_classifier import TextClassifier as TextClassifier
 from portable_nn.models.text_pipeline import TextPipeline as TextPipeline
 from portable_nn.models.weights import load_weights as load_weights

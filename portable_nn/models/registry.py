@@ -26,6 +26,7 @@ CLASSES = {
     "MLP": "portable_nn.models.mlp",
     "Scaler": "portable_nn.data",
     "SeriesEncoder": "portable_nn.models.forecasting",
+    "SkipGram": "portable_nn.models.skipgram",
     "TextClassifier": "portable_nn.models.text_classifier",
     "TextPipeline": "portable_nn.models.text_pipeline",
     "TextVectorizer": "portable_nn.data",
