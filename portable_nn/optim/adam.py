@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from numbers import Real
 from typing import Any
 
-from portable_nn.backend.errors import ArgumentError
 from portable_nn.backend.namespace import array_namespace
-from portable_nn.optim.groups import check_number
+from portable_nn.optim.groups import check_betas, check_number
 from portable_nn.optim.optimizer import Optimizer
 
 
@@ -70,10 +68,7 @@ class Adam(Optimizer):
 
     def check_options(self, group: dict[str, Any]) -> None:
         super().check_options(group)
-        betas = group["betas"]
-        if not (isinstance(betas, (tuple, list)) and len(betas) == 2
-                and all(isinstance(beta, Real) and 0 <= beta < 1 for beta in betas)):  # type: ignore[operator]
-            raise ArgumentError("two betas from 0 up to but not including 1", f"{betas!r}", "pass (0.9, 0.999)")
+        check_betas(group)
         check_number(group, "eps", "for example 1e-8")
 
     def moments(self, group: dict[str, Any]) -> tuple[str, ...]:

@@ -31,7 +31,8 @@ USED = {"linear": "Linear", "relu": "ReLU", "sigmoid": "Sigmoid", "tanh": "Tanh"
         "squared_error": "MSELoss", "batch_norm": "BatchNorm1d",
         "conv1d": "Conv1d", "max_pool": "MaxPool1d", "avg_pool": "AvgPool1d",
         "max_over_time": "GlobalMaxPool1d", "binary_cross_entropy": "BCELoss", "nll": "NLLLoss",
-        "absolute_error": "L1Loss", "huber_error": "HuberLoss", "quantile_error": "QuantileLoss", "attention": "MultiheadAttention",
+        "absolute_error": "L1Loss", "huber_error": "HuberLoss", "quantile_error": "QuantileLoss",
+        "attention": "MultiheadAttention",
         "leaky_relu": "LeakyReLU", "silu": "SiLU", "softplus": "Softplus", "softmax": "Softmax",
         "log_softmax": "LogSoftmax", "rms_norm": "RMSNorm"}
 
