@@ -1,6 +1,7 @@
 """Forecast a time series: split in time, scaling, training, evaluation beside naive baselines, a picture.
 
     python examples/forecasting.py                                  # half-hourly electricity demand: a week -> a day
+    python examples/forecasting.py --model lstm                     # or transformer: the past read in order
     python examples/forecasting.py --data airpassengers --plot passengers.png
     python examples/forecasting.py --data my.csv --target sales --features price weather --context 28 --horizon 7
     python examples/forecasting.py --save demand; python examples/forecasting.py --load demand       # without training
@@ -30,15 +31,19 @@ class Recipe(NamedTuple):
     horizon: int                        # rows to forecast
     seasons: dict[str, int]             # naive forecasts: what they are called, and how many rows back they look
     lags: tuple[int, ...]               # the naive forecasts that the model corrects, one for each member; 0: none
-    model: str = "mlp"
-    body: dict[str, Any] = {}           # options of every body
+    body: dict[str, Any] = {}           # options of the bodies that see the past as one row, "linear" and "mlp"
     mlp: dict[str, Any] = {}            # options of the body "mlp" alone
+    sequence: dict[str, Any] = {}       # options of the bodies that read the past in order, "lstm" and "transformer"
+    lstm: dict[str, Any] = {}           # options of the body "lstm" alone, and so on
+    transformer: dict[str, Any] = {}
     encoder: dict[str, Any] = {}        # calendar, climatology, holidays
     epochs: int = 30
     batch_size: int = 32
     lr: float = 1e-3
 
 
+#: For short series: a step a row.
+SMALL: dict[str, Any] = {"width": 16, "hidden": [32], "dropout": 0.1}
 CALENDAR = {"weekday": "one_hot", "day_of_year": 2}
 RECIPES = {
     # A day has 48 half hours. The climatology, a regression on the calendar alone, takes the usual course of days,
@@ -47,11 +52,13 @@ RECIPES = {
     "vic_elec": Recipe(336, 48, {"last value": 1, "same time yesterday": 48, "same time last week": 336}, (1, 336, 48),
                        body={"recent": 96, "older": 12, "coarse": 2, "ahead": 12, "day": 48},
                        mlp={"hidden": [256], "dropout": 0.4}, epochs=6, batch_size=256,
+                       sequence={"lags": (1, 0, 48), "members": 6, "patch": 48, "ahead": 12, "width": 64,
+                                 "hidden": [256], "dropout": 0.4}, lstm={"input_dropout": 0.1},
                        encoder={"calendar": {"time_of_day": "one_hot:48", **CALENDAR}, "holidays": True,
                                 "climatology": {"slots": 48, "harmonics": 2}}),
     "airpassengers": Recipe(24, 12, {"last value": 1, "same month last year": 12}, (12,), body={"centre": True},
-                            mlp={"hidden": [32], "dropout": 0.1}, batch_size=16),
-    "sine": Recipe(10, 1, {"last value": 1}, (0,), mlp={"hidden": [32], "dropout": 0.0}, lr=3e-3),
+                            mlp={"hidden": [32], "dropout": 0.1}, batch_size=16, sequence={**SMALL, "centre": True}),
+    "sine": Recipe(10, 1, {"last value": 1}, (0,), mlp={"hidden": [32], "dropout": 0.0}, sequence=SMALL, lr=3e-3),
 }
 NAMES = {"vic_elec": "Demand", "airpassengers": "Passengers", "sine": "Sine"}
 
@@ -92,29 +99,36 @@ def recipe_for(series: data.Series, has_time: bool) -> Recipe:
         usual = {"slots": day, "harmonics": 2 if 0.7 * len(series.values) >= years else 0}
         return Recipe(7 * day, day, names, (1, 7 * day, day), body={"recent": min(2 * day, 96), "day": day},
                       mlp={"hidden": [128], "dropout": 0.3}, epochs=10, batch_size=64,
+                      sequence={"patch": day, "width": 64, "hidden": [128], "dropout": 0.3},
                       encoder={"calendar": {"time_of_day": 4, "weekday": "one_hot"}, "climatology": usual,
                                "holidays": bool(series.holidays.any())})
     season, name = (7, "same day last week") if step == 86400 else (12, "same month last year")
     if step == 86400 or 28 * 86400 <= step <= 31 * 86400:
         return Recipe(2 * season, season, {"last value": 1, name: season}, (season,), body={"centre": True},
-                      mlp={"hidden": [32], "dropout": 0.1}, batch_size=16)
-    return Recipe(10, 1, {"last value": 1}, (1,), mlp={"hidden": [32], "dropout": 0.1})
+                      mlp={"hidden": [32], "dropout": 0.1}, sequence={**SMALL, "centre": True}, batch_size=16)
+    return Recipe(10, 1, {"last value": 1}, (1,), mlp={"hidden": [32], "dropout": 0.1}, sequence=SMALL)
 
 
 def fitted_to(recipe: Recipe) -> Recipe:
     """Without what does not fit into the context or the horizon that was asked for."""
-    body, context = dict(recipe.body), recipe.context
-    for name, most in (("recent", context), ("older", context), ("coarse", context), ("ahead", recipe.horizon)):
-        if name in body:
-            body[name] = min(body[name], most)
+    body, sequence, context = dict(recipe.body), dict(recipe.sequence), recipe.context
+    for name, most in (("recent", context), ("older", context), ("coarse", context), ("patch", context),
+                       ("ahead", recipe.horizon)):
+        for options in (body, sequence):
+            if name in options:
+                options[name] = min(options[name], most)
     seasons = {name: lag for name, lag in recipe.seasons.items() if lag <= context}
-    return recipe._replace(body=body, seasons=seasons, lags=tuple(k for k in recipe.lags if k <= context) or (1,))
+    if "lags" in sequence:
+        sequence["lags"] = tuple(k for k in sequence["lags"] if k <= context) or (1,)
+    return recipe._replace(body=body, sequence=sequence, seasons=seasons,
+                           lags=tuple(k for k in recipe.lags if k <= context) or (1,))
 
 
 def train(options: argparse.Namespace, recipe: Recipe, encoder: models.SeriesEncoder, parts: dict[str, Any]) -> Any:
     """A forecaster trained on the training windows, as it was in its best epoch by the validation windows."""
-    body = {**recipe.body, **(recipe.mlp if options.model == "mlp" else {})}
-    model = models.Forecaster(**encoder.sizes._asdict(), body=options.model, lags=recipe.lags, **body)
+    body = {"linear": recipe.body, "mlp": {**recipe.body, **recipe.mlp}, "lstm": {**recipe.sequence, **recipe.lstm},
+            "transformer": {**recipe.sequence, **recipe.transformer}}[options.model]
+    model = models.Forecaster(**encoder.sizes._asdict(), body=options.model, **{"lags": recipe.lags, **body})
     model.initialize(options.seed).to(options.device)
     steps = options.epochs * -(-len(parts["train"].targets) // recipe.batch_size)
     optimizer = optim.AdamW(model.parameters(), lr=optim.Warmup(optim.Cosine(recipe.lr), max(1, steps // 20)))
@@ -150,7 +164,6 @@ def run(options: argparse.Namespace) -> None:
     series, recipe = read(options)
     if options.smoke:
         series = data.Series(*(part[:4000] if isinstance(part, np.ndarray) else part for part in series))
-    options.model = options.model or recipe.model
     if options.epochs is None:
         options.epochs = 1 if options.smoke else recipe.epochs
 
@@ -269,7 +282,8 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--features", nargs="*", help="columns known up to the forecast's origin")
     parser.add_argument("--context", type=int, help="rows of the past that the model sees")
     parser.add_argument("--horizon", type=int, help="rows to forecast")
-    parser.add_argument("--model", choices=["linear", "mlp"])
+    parser.add_argument("--model", default="mlp", choices=["linear", "mlp", "lstm", "transformer"],
+                        help="how the model sees the past: as one row, or in order")
     parser.add_argument("--device", default="cpu", help='"cpu", "cuda", "cuda:1" or "auto"')
     parser.add_argument("--epochs", type=int)
     parser.add_argument("--seed", type=int, default=0)

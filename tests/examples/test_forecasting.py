@@ -80,9 +80,20 @@ def test_a_csv_file(tmp_path, step, options, baseline):
 
 @needs_tsdata
 @pytest.mark.parametrize("name", ["vic_elec", "airpassengers"])
-def test_smoke(name, capsys):
-    assert forecasting.main(["--data", name, "--smoke"]) == 0
-    assert "last value" in capsys.readouterr().out
+@pytest.mark.parametrize("model", ["mlp", "lstm", "transformer"])
+def test_smoke(name, model, capsys):
+    assert forecasting.main(["--data", name, "--smoke", "--model", model]) == 0
+    out = capsys.readouterr().out
+    assert "last value" in out and f"{model} forecaster" in out
+
+
+@pytest.mark.parametrize("model", ["lstm", "transformer"])
+def test_the_past_read_in_order(tmp_path, model):
+    assert forecasting.main(["--data", "sine", "--model", model, "--json", str(tmp_path / "sine.json")]) == 0
+    figures = json.loads((tmp_path / "sine.json").read_text(encoding="utf-8"))
+    assert figures["model"] == model and figures["test"]["mse"] < 0.8 * figures["baselines"]["last value"]["mse"]
+    arguments = write_csv(tmp_path / "a.csv", step="h")
+    assert forecasting.main([*arguments, "--model", model, "--epochs", "1", "--context", "30", "--horizon", "5"]) == 0
 
 
 @needs_tsdata
