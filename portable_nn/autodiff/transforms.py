@@ -69,12 +69,18 @@ def value_and_grad(f: Callable[..., Any], argnums: int | tuple[int, ...] = 0, *,
     ------
     ShapeError, DTypeError
         f's result is no scalar Tensor; an argument is not real floating.
+    ArgumentError
+        f is no function; an argument to differentiate by is missing, or named twice.
     """
     numbers = (argnums,) if isinstance(argnums, int) else tuple(argnums)
+    if not callable(f) or not all(isinstance(number, int) for number in numbers):
+        raise ArgumentError("a function, and integers as argnums", f"{f!r:.60} and {argnums!r:.60}",
+                            "pass the function first, then the positions of its arguments")
 
     def wrapped(*args: Any, **options: Any) -> Any:
-        if not numbers or max(numbers) >= len(args):
-            raise ArgumentError(f"positional arguments up to number {max(numbers, default=0)}", f"{len(args)} of them",
+        places = {range(len(args))[number] for number in numbers if -len(args) <= number < len(args)}
+        if not places or len(places) != len(numbers):
+            raise ArgumentError(f"positional arguments of numbers {argnums}, each once", f"{len(args)} arguments",
                                 "pass the arguments to differentiate by position")
         args_list: list[Any] = list(args)
         inputs: list[_Input] = []

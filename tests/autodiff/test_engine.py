@@ -264,8 +264,13 @@ def test_value_and_grad_options() -> None:
     (value, extra), (gx, gy) = value_and_grad(lambda x, y: ((x * y).sum(), "extra"), (0, 1), has_aux=True)(x, y)
     assert (value, extra, gx[0], gy[0]) == (2.0, "extra", 2.0, 1.0)
     np.testing.assert_array_equal(grad(lambda x: Tensor(np.ones(())))(x), [0.0])
-    with pytest.raises(ArgumentError):
-        grad(lambda x: x.sum(), 1)(x)
+    np.testing.assert_array_equal(grad(lambda x, y: (x * y).sum(), -1)(x, y), x)
+    for numbers in (1, -2, (), (0, 0), (0, -1), (0, 1)):
+        with pytest.raises(ArgumentError, match="each once"):
+            grad(lambda x: x.sum(), numbers)(x)
+    for f, numbers in ((lambda x: x.sum(), "0"), (x, 0)):
+        with pytest.raises(ArgumentError, match="a function, and integers"):
+            grad(f, numbers)
     with pytest.raises(ShapeError):
         grad(lambda x: x)(np.ones(2))
     with pytest.raises(DTypeError):
