@@ -27,15 +27,7 @@ LABELS = np.asarray([1, 1, 1, 0, 0, 0], dtype=np.int32)    # some devices have n
 
 
 class Place(NamedTuple):
-    """Where the slides run.
-
-    Parameters
-    ----------
-    asarray : callable
-        A list or NumPy array as an array there, floats as float32.
-    put : callable
-        A module moved there; the same module.
-    """
+    """Where the slides run: `asarray(x)` gives an array there, floats as float32; `put(module)` moves a module."""
 
     asarray: Callable[[Any], Any]
     put: Callable[[Any], Any]
@@ -144,8 +136,26 @@ def dropout(place: Place) -> dict[str, Any]:
 
 
 def word_vectors(place: Place) -> dict[str, Any]:
-    """8. Not in this version of the slides yet."""
-    return {}
+    """8. Skip-gram: `context_probabilities(word)` is a softmax over all words. A full softmax is called one here, and
+    negative sampling draws its negatives; either way both tables move along gradients of their old values, not one by
+    what the other has become."""
+    corpus = data.make_corpus(["sun shines warm", "moon shines cold", "fire burns warm", "ice feels cold"] * 10,
+                              min_count=1)
+    pairs = data.SkipGrams(corpus, window=2, negatives=3, sample=0.0, batch_words=32)
+    words, contexts = pairs.epoch(0).pairs()
+    full = place.put(models.SkipGram(len(corpus.words), 8, sparse=False).initialize(0))
+    history = pnn.fit(full, layers.CrossEntropyLoss(), optim.Adam(full.parameters(), lr=0.05),
+                      train=(words.astype(np.int32), contexts.astype(np.int32)), batch_size=64, epochs=20,
+                      progress=False)
+    sampled = place.put(models.SkipGram(len(corpus.words), 8).initialize(0))
+    rows = models.train_skipgram(sampled, pairs, epochs=20, lr=0.05, progress=False)
+    sun = corpus.words.index("sun")
+    seen = pnn.to_numpy(full.context_probabilities(sun))
+    return {"loss of the full softmax, first epoch and last": (history["train"][0], history["train"][-1]),
+            "loss of negative sampling": (rows[0]["loss"], rows[-1]["loss"]),
+            "the vector of sun": sampled.words.weight.data[sun, ...],
+            "its contexts": ", ".join(f"{corpus.words[i]} {seen[i]:.2f}" for i in np.argsort(-seen)[:3]),
+            "probabilities": seen}
 
 
 def attention(place: Place) -> dict[str, Any]:
@@ -275,8 +285,7 @@ def written(value: Any) -> str:
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="auto", help='"cpu", "cuda", "cuda:1" or "auto"')
-    parser.add_argument("--only", nargs="+", type=int, metavar="N", choices=range(1, len(SLIDES) + 1),
-                        help="numbers of the slides to run")
+    parser.add_argument("--only", nargs="+", type=int, metavar="N", choices=range(1, len(SLIDES) + 1), help="which")
     parser.add_argument("--smoke", action="store_true", help="no difference: the slides take seconds anyway")
     options = parser.parse_args(arguments)
     try:

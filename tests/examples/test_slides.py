@@ -123,6 +123,32 @@ def test_dropout_keeps_its_mask_for_its_own_backward(place):
     assert share.mean() == pytest.approx(0.8, abs=0.01)
 
 
+def test_skip_gram_tells_a_words_contexts(place, backend):
+    if backend.name == "strict:no_x64":
+        pytest.skip("batches of skip-grams number words with 64-bit integers")
+    found = numbers(slides.word_vectors(place))
+    for name in ("loss of the full softmax, first epoch and last", "loss of negative sampling"):
+        first, last = found[name]
+        assert last < 0.9 * first
+    assert found["the vector of sun"].shape == (8,) and found["probabilities"].sum() == pytest.approx(1, abs=1e-5)
+    contexts = [context.split(" ")[0] for context in found["its contexts"].split(", ")]
+    assert set(contexts[:2]) == {"shines", "warm"}
+
+
+def test_both_tables_of_skip_gram_move_from_their_old_values():
+    model = models.SkipGram(5, 3, sparse=False).initialize(0)
+    rng = np.random.default_rng(0)
+    words, contexts = rng.normal(size=(2, 5, 3)).astype(np.float32)
+    model.load_state_dict({"words.weight": words, "contexts.weight": contexts})
+    optimizer = optim.SGD(model.parameters(), lr=1.0)
+    layers.CrossEntropyLoss()(model(pnn.Tensor(np.asarray([2]))), pnn.Tensor(np.asarray([4]))).backward()
+    optimizer.step()
+    slope = np.exp(contexts @ words[2])
+    slope = slope / slope.sum() - np.eye(5)[4]
+    np.testing.assert_allclose(model.words.weight.data[2], words[2] - slope @ contexts, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(model.contexts.weight.data, contexts - np.outer(slope, words[2]), rtol=1e-4, atol=1e-6)
+
+
 def test_attention_weights_are_a_softmax_over_what_may_be_seen(place):
     found = numbers(slides.attention(place))
     np.testing.assert_allclose(found["sums of all rows"], 1, rtol=1e-5)
