@@ -33,14 +33,14 @@ def _slope(xp, x):
     return 1 / xp.where(x < _LEAST, xp.full_like(x, _LEAST), x)
 
 
-_log = Primitive("clamped_log", _clamped("log"))
-_log1p = Primitive("clamped_log1p", _clamped("log1p"))
+clamped_log = Primitive("clamped_log", _clamped("log"))
+clamped_log1p = Primitive("clamped_log1p", _clamped("log1p"))
 define_rule("clamped_log", x=lambda xp, g, x: g * _slope(xp, x))
 define_rule("clamped_log1p", x=lambda xp, g, x: g * _slope(xp, 1 + x))
 
 
 def _define_bce(probability, target, /):
-    return -(target * _log(probability) + (1 - target) * _log1p(-probability))
+    return -(target * clamped_log(probability) + (1 - target) * clamped_log1p(-probability))
 
 
 def _bce_backward(xp, g, probability, target, needs):
@@ -48,7 +48,7 @@ def _bce_backward(xp, g, probability, target, needs):
     if needs[0]:
         g_probability = g * ((1 - target) * _slope(xp, 1 - probability) - target * _slope(xp, probability))
     if needs[1]:
-        g_target = g * (_log1p(-probability) - _log(probability))
+        g_target = g * (clamped_log1p(-probability) - clamped_log(probability))
     return g_probability, g_target
 
 

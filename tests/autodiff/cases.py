@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from portable_nn.functional.activations import erf
+from portable_nn.functional.likelihoods import clamped_log, clamped_log1p
 from tests.autodiff.case import Case, distinct, linalg, method, normal
 from tests.autodiff.cases_linalg import LINALG
 
@@ -29,6 +30,8 @@ UNARY += [Case(name, method(name), normal((3, 4), low=-0.8, high=0.8)) for name 
 UNARY += [
     Case("erf", lambda xp, x: erf(x), normal((3, 4))),
     Case("acosh", method("acosh"), normal((3, 4), low=1.3, high=3)),
+    Case("clamped_log", lambda xp, x: clamped_log(x), normal((3, 4), low=0.3, high=2)),
+    Case("clamped_log1p", lambda xp, x: clamped_log1p(x), normal((3, 4), low=-0.6, high=2)),
 ]
 
 BINARY = [
