@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import math
+import re
 from pathlib import Path
 
 import numpy as np
@@ -236,3 +237,15 @@ def test_one_of_them_and_mistakes(capsys):
     assert capsys.readouterr().err.startswith("error: expected")
     with pytest.raises(SystemExit):
         slides.main(["--only", "15"])
+
+
+def test_the_readmes_table_has_a_row_for_each_slide_and_names_what_is_there():
+    text = (PATH.parents[1] / "README.md").read_text(encoding="utf-8")
+    section = text.partition("## From the slides to the library")[2].partition("\n## ")[0]
+    rows = [row.split("|")[1:-1] for row in section.splitlines() if row.startswith("| ")]
+    assert len(rows) == 2 + len(slides.SLIDES) and all(len(row) == 3 for row in rows)
+    rooms = {"models": models, "functional": pnn.functional, "layers": layers, "optim": optim, "data": data, "pnn": pnn}
+    for room, name in re.findall(r"`(\w+)\.(\w+)", "".join(row[1] for row in rows)):
+        assert hasattr(rooms[room], name), f"{room}.{name}"
+    for name in re.findall(r"`([A-Z]\w+)", "".join(row[1] for row in rows)):
+        assert hasattr(layers, name) or hasattr(pnn, name), name
