@@ -11,7 +11,7 @@ from portable_nn.autodiff.replay import RootCalls
 from portable_nn.autodiff.rules import Rule
 from portable_nn.autodiff.tensor import Tensor
 from portable_nn.autodiff.tree import leaves, map_leaves
-from portable_nn.backend.errors import GradientError
+from portable_nn.backend.errors import ArgumentError, GradientError
 
 _PICK = Rule("", lambda xp, g, index: g[index])
 
@@ -42,6 +42,8 @@ def checkpoint(f: Callable[..., Any], *args: Any) -> Any:
     Chen et al., "Training deep nets with sublinear memory cost" (2016). One forward pass more, so a quarter to a half
     of the time more.
     """
+    if not callable(f):
+        raise ArgumentError("a function or module to call", f"{type(f).__name__}", "pass checkpoint(module, x)")
     frame = current_frame()
     inside_recorded_call = frame is not None and frame.recording
     if not is_recording() or not (inside_recorded_call or any(isinstance(x, Tensor) for x in leaves(args))):

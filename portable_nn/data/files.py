@@ -16,11 +16,24 @@ from typing import Any
 
 import numpy as np
 
-from portable_nn.backend.errors import FileError
+from portable_nn.backend.errors import ArgumentError, FileError
 
 #: The format's names of the dtypes that NumPy has.
 _DTYPES = {"F16": "float16", "F32": "float32", "F64": "float64", "I8": "int8", "I16": "int16", "I32": "int32",
            "I64": "int64", "U8": "uint8", "U16": "uint16", "U32": "uint32", "U64": "uint64", "BOOL": "bool"}
+
+
+def as_path(path: Any) -> Path:
+    """`path` as a Path.
+
+    Raises
+    ------
+    ArgumentError
+        It is neither a str nor a path object.
+    """
+    if not isinstance(path, (str, os.PathLike)):
+        raise ArgumentError("a path, as str or Path", f"{path!r:.60}", "pass the name of a file or folder")
+    return Path(path)
 
 
 def write_bytes(path: str | Path, content: bytes) -> None:
@@ -31,7 +44,7 @@ def write_bytes(path: str | Path, content: bytes) -> None:
     FileError
         The folder or the file cannot be written; the old file is then still there.
     """
-    path = Path(path)
+    path = as_path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _replace(path, content)
@@ -59,9 +72,9 @@ def _replace(path: Path, content: bytes) -> None:
 
 def rename(path: str | Path, target: str | Path) -> None:
     """Give a file of the same folder the name `target`, in one step and for good; a file of that name is replaced."""
-    Path(path).replace(target)
+    as_path(path).replace(target)
     if os.name == "posix":  # the name itself reaches the disk with the folder; Windows has no such call
-        folder = os.open(Path(target).parent, os.O_RDONLY)
+        folder = os.open(as_path(target).parent, os.O_RDONLY)
         try:
             os.fsync(folder)
         finally:
@@ -152,7 +165,7 @@ def read_arrays(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, str]
 def _opened(path: str | Path) -> Iterator[Any]:
     from safetensors import SafetensorError, safe_open
 
-    path = Path(path)
+    path = as_path(path)
     if not path.is_file():
         raise FileError(f"a file {path}", "none there", "check the path")
     try:
@@ -165,6 +178,6 @@ def _opened(path: str | Path) -> Iterator[Any]:
 
 def _read_bytes(path: str | Path) -> bytes:
     try:
-        return Path(path).read_bytes()
+        return as_path(path).read_bytes()
     except OSError as error:
         raise FileError(f"a readable file {path}", f"{error}", "check the path") from error

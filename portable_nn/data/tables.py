@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from portable_nn.backend.errors import ArgumentError, DataError, FileError, MissingDependencyError
+from portable_nn.data.files import as_path
 
 #: The longest field accepted, in characters; the csv module's own limit of 131,072 is shorter than some reviews.
 _LONGEST_FIELD = 2**24
@@ -42,7 +43,7 @@ def load_csv(path: str | Path, columns: Sequence[str] | Mapping[str, type] | Non
         A column is missing (the message names those there are) or named twice, a line has another number of fields, a
         value is no number (named by line and column), the file has no rows, or is not CSV in UTF-8.
     """
-    path = Path(path)
+    path = as_path(path)
     if isinstance(columns, str):
         raise ArgumentError("a list of columns", f"the str {columns!r}", f"pass [{columns!r}]")
     kinds = dict(columns) if isinstance(columns, Mapping) else dict.fromkeys(columns or ())

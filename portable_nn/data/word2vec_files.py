@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from portable_nn.backend.errors import DataError, FileError
-from portable_nn.data.files import write_bytes
+from portable_nn.data.files import as_path, write_bytes
 
 _SPACE = re.compile(r"[\0\t\n\v\f\r ]")
 _FIX = "download or write the file again; this one is damaged, or in the other of the two formats"
@@ -21,7 +21,7 @@ _FIX = "download or write the file again; this one is damaged, or in the other o
 
 def is_binary(path: str | Path, binary: bool | None) -> bool:
     """Whether the file is of the binary format: as said, or by its name's end, `.bin`."""
-    return Path(path).suffix == ".bin" if binary is None else bool(binary)
+    return as_path(path).suffix == ".bin" if binary is None else bool(binary)
 
 
 def write_word2vec(path: str | Path, words: Sequence[str], vectors: np.ndarray, *, binary: bool | None = None) -> None:
@@ -63,7 +63,7 @@ def read_word2vec(path: str | Path, *, binary: bool | None = None,
     FileError
         The file is missing, truncated, longer than it says, or not of this format: nothing is allocated on its word.
     """
-    path = Path(path)
+    path = as_path(path)
     try:
         content = path.read_bytes()
     except OSError as error:

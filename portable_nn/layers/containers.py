@@ -19,6 +19,8 @@ class _Numbered(Module):
 
     def extend(self, modules: Iterable[Module]) -> Any:
         """Add modules at the end; returns self."""
+        if not isinstance(modules, Iterable):
+            raise ArgumentError("modules in a list", f"{modules!r:.60}", "pass for example [Linear(3, 4), ReLU()]")
         for module in modules:
             self.append(module)
         return self
@@ -143,6 +145,8 @@ class ModuleDict(Module):
     """
 
     def __init__(self, modules: Mapping[str, Module] | None = None) -> None:
+        if modules is not None and not isinstance(modules, Mapping):
+            raise ArgumentError("modules in a dict", f"{modules!r:.60}", 'pass for example {"mean": Linear(3, 1)}')
         for name, module in (modules or {}).items():
             self[name] = module
 

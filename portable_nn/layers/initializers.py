@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from portable_nn.backend import random
-from portable_nn.backend.errors import ShapeError
+from portable_nn.backend.errors import ArgumentError, ShapeError
 from portable_nn.backend.random import Stream
 
 
@@ -60,6 +60,12 @@ class VarianceScaling:
     scale: float
     fan: str
     distribution: str
+
+    def __post_init__(self) -> None:
+        known = self.fan in ("in", "out", "average") and self.distribution in ("uniform", "normal")
+        if not (known and self.scale > 0):
+            raise ArgumentError('scale above 0, fan "in", "out" or "average", distribution "uniform" or "normal"',
+                                repr(self), "check their spelling")
 
     def __call__(self, stream: Stream, shape: tuple[int, ...], *, dtype: Any, xp: Any, device: Any) -> Any:
         if len(shape) < 2:

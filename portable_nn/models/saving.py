@@ -41,7 +41,7 @@ def save(model: Any, folder: str | Path) -> None:
     config, arrays = take_apart(model)
     content = files.arrays_to_bytes(arrays)
     digest = hashlib.sha256(content).hexdigest()
-    folder = Path(folder)
+    folder = files.as_path(folder)
     pending, is_new = _pending(folder, digest), not folder.exists()
     try:
         try:
@@ -85,7 +85,7 @@ def load(folder: str | Path, device: str = "cpu") -> Any:
     DeviceError
         There is no such device.
     """
-    folder = Path(folder)
+    folder = files.as_path(folder)
     if not folder.is_dir():
         raise FileError(f"a folder with {WEIGHTS} and {CONFIG}", f"no folder {folder}",
                         "pass a folder that save() wrote")

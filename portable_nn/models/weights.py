@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from portable_nn.backend.devices import to_numpy
+from portable_nn.backend.errors import ArgumentError
 from portable_nn.data.files import read_arrays, write_arrays
 from portable_nn.layers import Module
 
@@ -14,6 +16,7 @@ def save_weights(module: Module, path: str | Path) -> None:
 
     PyTorch reads it with `safetensors.torch.load_file`, and `load_state_dict` takes it where the layers are the same.
     """
+    _check_module(module)
     write_arrays(path, {name: to_numpy(x) for name, x in module.state_dict().items()})
 
 
@@ -29,4 +32,10 @@ def load_weights(module: Module, path: str | Path, *, strict: bool = True) -> No
     DataError
         Names are missing or unexpected (unless `strict=False`), or shapes differ: all of them in one message.
     """
+    _check_module(module)
     module.load_state_dict(read_arrays(path)[0], strict=strict)
+
+
+def _check_module(module: Any) -> None:
+    if not isinstance(module, Module):
+        raise ArgumentError("a Module", f"{type(module).__name__}", "pass the model first, then the path")

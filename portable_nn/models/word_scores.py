@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from portable_nn.backend.errors import DataError, FileError
+from portable_nn.data.files import as_path
 from portable_nn.models.word_vectors import WordVectors, unit_rows
 
 #: Questions answered at a time.
@@ -111,7 +112,7 @@ def _upper_case(vectors: WordVectors) -> dict[str, int]:
 
 def _lines(path: str | Path) -> list[str]:
     try:
-        text = Path(path).read_text(encoding="utf-8")
+        text = as_path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise FileError(f"a readable text file {path}", f"{error}", "check the path") from error
     return [line.strip() for line in text.splitlines() if line.strip() and not line.startswith("#")]

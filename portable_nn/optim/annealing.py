@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 
 from portable_nn.backend.errors import ArgumentError
+from portable_nn.optim.schedules import check_rate
 
 
 @dataclass(frozen=True)
@@ -17,6 +18,7 @@ class Exponential:
     every: int = 1
 
     def __post_init__(self) -> None:
+        check_rate(self.lr)
         if not (self.every >= 1 and self.factor > 0):
             raise ArgumentError("every of 1 step or more and a factor above 0", f"{self.every} and {self.factor}",
                                 "pass for example Exponential(1e-3, 0.9, every=1000)")
@@ -42,6 +44,7 @@ class OneCycle:
     final_factor: float = 1e4
 
     def __post_init__(self) -> None:
+        check_rate(self.lr)
         if not (0 <= self.rise <= 1 and self.start_factor > 0 and self.final_factor > 0):
             raise ArgumentError("rise from 0 to 1 and factors above 0",
                                 f"{self.rise}, {self.start_factor} and {self.final_factor}", "pass rise=0.3")

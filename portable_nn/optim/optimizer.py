@@ -89,7 +89,13 @@ class Optimizer:
 
     def _lr(self, group: dict[str, Any]) -> float:
         lr = group["lr"]
-        return float(lr(self.steps, self.total_steps)) if callable(lr) else lr
+        if not callable(lr):
+            return lr
+        try:
+            return float(lr(self.steps, self.total_steps))
+        except TypeError as error:
+            raise ArgumentError("a schedule: a function of the step and the planned steps that returns a number",
+                                f"{lr!r:.60} ({error})", "pass for example optim.Cosine(1e-3)") from error
 
     def step(self, gradients: Any = None, *, check_finite: bool = False,
              latch: Latch | None = None) -> None:

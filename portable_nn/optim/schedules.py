@@ -9,12 +9,18 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from numbers import Integral
+from numbers import Integral, Real
 from typing import Any
 
 from portable_nn.backend.errors import ArgumentError
 
 Schedule = Callable[[int, "int | None"], float]
+
+
+def check_rate(lr: Any) -> None:
+    """Raise ArgumentError unless `lr` is a learning rate."""
+    if not isinstance(lr, Real) or not 0 <= float(lr) < math.inf:
+        raise ArgumentError("a learning rate of 0 or more", f"lr={lr!r}", "pass for example lr=1e-3")
 
 
 def _check_count(name: str, value: Any, least: int) -> None:
@@ -27,6 +33,9 @@ class Constant:
     """Always `lr`."""
 
     lr: float
+
+    def __post_init__(self) -> None:
+        check_rate(self.lr)
 
     def __call__(self, step: int, total: int | None) -> float:
         return self.lr
@@ -41,6 +50,7 @@ class Step:
     factor: float = 0.1
 
     def __post_init__(self) -> None:
+        check_rate(self.lr)
         _check_count("every", self.every, 1)
 
     def __call__(self, step: int, total: int | None) -> float:
@@ -59,6 +69,7 @@ class Cosine:
     final: float = 0.0
 
     def __post_init__(self) -> None:
+        check_rate(self.lr)
         if self.steps is not None:
             _check_count("steps", self.steps, 1)
 
@@ -79,6 +90,8 @@ class Warmup:
     steps: int
 
     def __post_init__(self) -> None:
+        if not callable(self.schedule):
+            check_rate(self.schedule)
         _check_count("steps", self.steps, 0)
 
     def __call__(self, step: int, total: int | None) -> float:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from portable_nn.backend.devices import to_numpy
 from portable_nn.backend.errors import ArgumentError
+from portable_nn.data.files import as_path
 
 if TYPE_CHECKING:
     from portable_nn.training.run import Training
@@ -108,7 +109,7 @@ class Checkpoint(Callback):
     def __init__(self, path: str | Path, every: int = 1) -> None:
         if not isinstance(every, int) or every < 1:
             raise ArgumentError("every of 1 epoch or more", repr(every), "pass a number of epochs")
-        self.path, self.every = Path(path), every
+        self.path, self.every = as_path(path), every
 
     def on_epoch_end(self, training: Training) -> None:
         if training.epoch % self.every == 0 or training.epoch == training.epochs or training.stop:

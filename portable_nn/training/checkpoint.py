@@ -92,7 +92,7 @@ def _check_kinds(facts: dict[str, Any]) -> None:
     optimizer = facts["optimizer"]
     counts = [facts["epoch"], optimizer["steps"], *facts["random_position"], *optimizer["step"].values()]
     dicts = [facts["run"], *facts["history"], *facts["callbacks"], *optimizer["groups"]]
-    if (not all(type(count) is int and count >= 0 for count in counts) or len(facts["random_position"]) != 2
+    if (not all(type(count) is int and 0 <= count < 2**64 for count in counts) or len(facts["random_position"]) != 2
             or not all(isinstance(part, dict) for part in dicts) or not isinstance(facts["history"], list)
             or len(facts["history"]) != facts["epoch"]
             or len(optimizer["groups"]) != facts["run"].get("groups")):

@@ -83,6 +83,8 @@ def fit(model: Module, loss: Any, optimizer: Optimizer, *, train: Any, validatio
     settings = {"seed": seed, "batch_size": batch_size, "accumulate": accumulate}
     training = Training(model, loss, optimizer, in_calling_order(callbacks), epochs, settings)
     model.initialize(seed, only_missing=True)
+    if isinstance(loss, Module):  # class weights go where the model is
+        loss.to(model.device, dtype=model.dtype)
     optimizer.steps, optimizer.total_steps = 0, _planned_steps(feed, epochs, accumulate)
     if resume is not None:
         read_checkpoint(resume, training)
