@@ -15,8 +15,8 @@ from portable_nn.optim import Adam
 from portable_nn.training import evaluate, fit, predict
 from tests.helpers import to_numpy
 
-SMALL = {"convolutional": {"width": 6, "filters": 4, "kernel_sizes": (1, 3)},
-         "lstm": {"width": 6, "hidden": 4, "num_layers": 2},
+SMALL = {"convolutional": {"width": 6, "filters": 4, "kernel_sizes": (1, 3), "pooling": "both"},
+         "lstm": {"width": 6, "hidden": 4, "num_layers": 2, "pooling": "max"},
          "transformer": {"width": 8, "num_heads": 2, "feed_forward": 12, "num_layers": 2}}
 STILL = {"word_dropout": 0.0, "embedding_dropout": 0.0, "dropout": 0.0}
 QUIET = {body: {**SMALL[body], **STILL, **({"attention_dropout": 0.0} if body == "transformer" else {})}

@@ -7,7 +7,7 @@ from typing import Any
 from portable_nn import layers
 from portable_nn.data import TokenRows
 from portable_nn.models.bodies.tokens import TokenEmbedding
-from portable_nn.models.options import make_pool, positive
+from portable_nn.models.options import Pooling, positive
 
 
 class LSTMBody(layers.Module):
@@ -15,7 +15,7 @@ class LSTMBody(layers.Module):
 
     Shape
     -----
-    TokenRows of B texts -> (B, hidden · directions)
+    TokenRows of B texts -> (B, hidden · directions), twice as many with both poolings
 
     Parameters
     ----------
@@ -27,8 +27,8 @@ class LSTMBody(layers.Module):
         Features of the LSTM's state, in each direction.
     num_layers : int
     bidirectional : bool
-    pooling : "max" or "mean"
-        Of each feature, over the words of a text.
+    pooling : "max", "mean" or "both"
+        Of each feature, over the words of a text; both give twice as many.
     word_dropout, embedding_dropout, dropout : float
         Shares of the words, of their features, and of the pooled features (and of what passes from layer to layer) left
         out in training mode.
@@ -48,9 +48,9 @@ class LSTMBody(layers.Module):
         between = dropout if positive("num_layers", num_layers) > 1 else 0.0
         self.lstm = layers.LSTM(width, positive("hidden", hidden), num_layers, dropout=between,
                                 bidirectional=bool(bidirectional))
-        self.pool = make_pool(pooling)
+        self.pool = Pooling(pooling)
         self.dropout = layers.Dropout(dropout)
-        self.out_features = hidden * (1 + bool(bidirectional))
+        self.out_features = hidden * (1 + bool(bidirectional)) * self.pool.count
         self.options = {"width": width, "hidden": hidden, "num_layers": num_layers,
                         "bidirectional": bool(bidirectional), "pooling": pooling, "word_dropout": word_dropout,
                         "embedding_dropout": embedding_dropout, "dropout": dropout, "deviation": deviation}
@@ -58,7 +58,7 @@ class LSTMBody(layers.Module):
     def forward(self, texts: TokenRows) -> Any:
         x, hidden = self.embedding(texts)                                                 # (B, T, width), (B, T)
         y, _ = self.lstm(x, lengths=texts.lengths)                                        # (B, T, out_features)
-        return self.dropout(self.pool(y, mask=hidden))                                    # (B, out_features)
+        return self.dropout(self.pool(y, hidden))                                    # (B, out_features)
 
     def config(self) -> dict[str, Any]:
         """The options, as JSON holds them."""

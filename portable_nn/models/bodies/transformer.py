@@ -8,7 +8,7 @@ from typing import Any
 from portable_nn import layers
 from portable_nn.data import TokenRows
 from portable_nn.models.bodies.tokens import TokenEmbedding
-from portable_nn.models.options import make_pool, positive
+from portable_nn.models.options import Pooling, positive
 
 
 class TransformerBody(layers.Module):
@@ -16,7 +16,7 @@ class TransformerBody(layers.Module):
 
     Shape
     -----
-    TokenRows of B texts -> (B, width)
+    TokenRows of B texts -> (B, width), twice as many with both poolings
 
     Parameters
     ----------
@@ -29,8 +29,8 @@ class TransformerBody(layers.Module):
     feed_forward : int
         Features between the two maps of each layer.
     num_layers : int
-    pooling : "max" or "mean"
-        Of each feature, over the words of a text.
+    pooling : "max", "mean" or "both"
+        Of each feature, over the words of a text; both give twice as many.
     word_dropout, embedding_dropout, attention_dropout, dropout : float
         Shares of the words, of their features, within the layers, and of the pooled features left out in training mode.
     deviation : float
@@ -52,9 +52,9 @@ class TransformerBody(layers.Module):
                                                attention_dropout, norm_first=True)
         self.encoder = layers.TransformerEncoder(layer, positive("num_layers", num_layers), layers.LayerNorm(width))
         self.scale = math.sqrt(width)
-        self.pool = make_pool(pooling)
+        self.pool = Pooling(pooling)
         self.dropout = layers.Dropout(dropout)
-        self.out_features = width
+        self.out_features = width * self.pool.count
         self.options = {"width": width, "num_heads": num_heads, "feed_forward": feed_forward, "num_layers": num_layers,
                         "pooling": pooling, "word_dropout": word_dropout,
                         "embedding_dropout": embedding_dropout, "attention_dropout": attention_dropout,
@@ -64,7 +64,7 @@ class TransformerBody(layers.Module):
         x, hidden = self.embedding(texts)                                                 # (B, T, width), (B, T)
         x = self.position(x * self.scale)      # section 3.4: positions would drown words as small as they begin
         y = self.encoder(x, padding_mask=hidden)                                          # (B, T, width)
-        return self.dropout(self.pool(y, mask=hidden))                                    # (B, width)
+        return self.dropout(self.pool(y, hidden))                                    # (B, width)
 
     def config(self) -> dict[str, Any]:
         """The options, as JSON holds them."""
