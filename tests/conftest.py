@@ -10,6 +10,9 @@ import pytest
 
 from tests.helpers import API_VERSION, BACKENDS, GUESTS, Backend, Unavailable, make_backends
 
+#: Devices of array-api-strict that differ from `strict:device1` in nothing but their names.
+TWINS = ("strict", "strict:device2")
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--backend", action="append", choices=[*BACKENDS, *GUESTS], default=None,
@@ -43,8 +46,10 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "backend" not in metafunc.fixturenames:
         return
     asked = metafunc.config.getoption("--backend")
-    metafunc.parametrize("backend", [parameter for name in asked or BACKENDS for parameter in _parameters(name)],
-                         indirect=True)
+    parameters = [parameter for name in asked or BACKENDS for parameter in _parameters(name)]
+    if not asked and any(marker.name == "one_device" for marker in metafunc.definition.iter_markers()):
+        parameters = [parameter for parameter in parameters if parameter.id not in TWINS]
+    metafunc.parametrize("backend", parameters, indirect=True)
 
 
 def _parameters(name: str) -> list[Any]:

@@ -99,6 +99,7 @@ def test_forward(case: Case, backend: Backend) -> None:
         assert_close(x, out, rtol=tolerance(backend))  # of one namespace, dtype and device, too
 
 
+@pytest.mark.one_device
 @pytest.mark.parametrize("case", CASES)
 def test_gradients_have_the_place_of_their_arrays(case: Case, backend: Backend) -> None:
     module, inputs = build(case, backend), place(case, backend)
@@ -112,6 +113,7 @@ def test_gradients_have_the_place_of_their_arrays(case: Case, backend: Backend) 
         assert array_namespace(g) is array_namespace(x)
 
 
+@pytest.mark.one_device
 @pytest.mark.parametrize("case", CASES)
 def test_gradients_with_and_without_kernels(case: Case, backend: Backend) -> None:
     found = gradients(case, backend)
@@ -122,6 +124,7 @@ def test_gradients_with_and_without_kernels(case: Case, backend: Backend) -> Non
             assert_close(g, definition, rtol=10 * tolerance(backend), atol=tolerance(backend))
 
 
+@pytest.mark.one_device
 @pytest.mark.parametrize("case", CHECKED)
 def test_gradients_are_those_of_the_formula(case: Case, backend: Backend) -> None:
     if not backend.has_float64:
@@ -165,6 +168,7 @@ def test_forward_in_float32_stays_there(case: Case, backend: Backend) -> None:
     assert_close(out, expect(case, module).astype(np.float32), rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.one_device
 @pytest.mark.parametrize("bad", BAD)
 def test_bad_input(bad: Bad, backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
     # The modules that a bad call makes draw their values on the backend.

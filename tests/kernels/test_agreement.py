@@ -82,6 +82,7 @@ def kernels_of(backend: Backend, operation: str) -> list[registry.Kernel]:
     return [k for k in kernels.available(namespace_name(backend.xp)) if k.operation == operation]
 
 
+@pytest.mark.one_device
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_values_and_gradients(backend: Backend, case: Case, only: Any) -> None:
     for dtype in [dtype_name(dtype) for dtype in backend.float_dtypes]:
@@ -127,6 +128,7 @@ def test_a_wrong_gradient_is_caught(kernel: registry.Kernel, only: Any) -> None:
         compare(backend, case, "float64", "plain", np.random.default_rng(1))
 
 
+@pytest.mark.one_device
 @pytest.mark.parametrize("case", [case for case in CASES if "blocks" in case.name], ids=str)
 def test_broadcast_cotangent(backend: Backend, case: Case) -> None:
     """The gradient of a mean or sum is one number, repeated without memory of its own."""

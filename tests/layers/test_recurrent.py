@@ -41,6 +41,7 @@ def test_each_row_is_as_if_alone(kind: Any, stack: str, backend: Backend, rng: n
             np.testing.assert_allclose(to_numpy(s)[:, b], to_numpy(wanted)[:, 0], atol=1e-6)
 
 
+@pytest.mark.one_device
 @pytest.mark.parametrize("path", ["kernel", "generic", "definition"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_padding_has_no_gradient(kind: Any, path: str, backend: Backend, rng: np.random.Generator) -> None:
@@ -66,6 +67,7 @@ def test_padding_has_no_gradient(kind: Any, path: str, backend: Backend, rng: np
         assert first.any()
 
 
+@pytest.mark.one_device
 @pytest.mark.parametrize("path", ["kernel", "generic", "definition"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_extreme_values(kind: Any, path: str, backend: Backend, rng: np.random.Generator) -> None:
@@ -86,6 +88,7 @@ def test_extreme_values(kind: Any, path: str, backend: Backend, rng: np.random.G
         assert np.isfinite(to_numpy(value)).all()
 
 
+@pytest.mark.one_device
 @pytest.mark.parametrize("path", ["kernel", "generic", "definition"])
 @pytest.mark.parametrize("stack", ["reverse", "deep"])
 @pytest.mark.parametrize("kind", KINDS)
@@ -165,6 +168,7 @@ def test_dropout_between_layers(kind: Any, rng: np.random.Generator) -> None:
     np.testing.assert_array_equal(single(x)[0], single(x)[0])
 
 
+@pytest.mark.one_device
 def test_lengths_as_a_list_and_of_every_integer_dtype(backend: Backend, rng: np.random.Generator) -> None:
     module = build(layers.LSTM, backend, 2, 3)
     x = backend.asarray(rng.standard_normal((3, 300, 2)))
