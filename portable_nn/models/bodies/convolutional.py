@@ -36,7 +36,7 @@ class ConvolutionalBody(layers.Module):
     word_dropout, embedding_dropout, dropout : float
         Shares of the words, of their features, and of the pooled features left out in training mode.
     deviation : float
-        Of the words' first features.
+        Of the words' first features: small, so that those of rare words, which hardly move, do not drown the others.
 
     References
     ----------
@@ -46,7 +46,7 @@ class ConvolutionalBody(layers.Module):
     def __init__(self, vocabulary_size: int, width: int = 64, filters: int = 64,
                  kernel_sizes: Sequence[int] = (1, 2, 3), activation: str = "relu", pooling: str = "both",
                  word_dropout: float = 0.3, embedding_dropout: float = 0.3, dropout: float = 0.5,
-                 deviation: float = 0.1) -> None:
+                 deviation: float = 0.03) -> None:
         if not kernel_sizes or isinstance(kernel_sizes, str) or not isinstance(kernel_sizes, Sequence):
             raise ArgumentError("kernel sizes as a sequence of integers", repr(kernel_sizes),
                                 "pass for example (1, 2, 3)")

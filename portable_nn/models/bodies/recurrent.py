@@ -33,7 +33,7 @@ class LSTMBody(layers.Module):
         Shares of the words, of their features, and of the pooled features (and of what passes from layer to layer) left
         out in training mode.
     deviation : float
-        Of the words' first features.
+        Of the words' first features: small, so that those of rare words, which hardly move, do not drown the others.
 
     References
     ----------
@@ -43,7 +43,7 @@ class LSTMBody(layers.Module):
 
     def __init__(self, vocabulary_size: int, width: int = 64, hidden: int = 64, num_layers: int = 1,
                  bidirectional: bool = True, pooling: str = "max", word_dropout: float = 0.3,
-                 embedding_dropout: float = 0.3, dropout: float = 0.5, deviation: float = 0.1) -> None:
+                 embedding_dropout: float = 0.3, dropout: float = 0.5, deviation: float = 0.03) -> None:
         self.embedding = TokenEmbedding(vocabulary_size, width, word_dropout, embedding_dropout, deviation)
         between = dropout if positive("num_layers", num_layers) > 1 else 0.0
         self.lstm = layers.LSTM(width, positive("hidden", hidden), num_layers, dropout=between,

@@ -34,7 +34,7 @@ class TransformerBody(layers.Module):
     word_dropout, embedding_dropout, attention_dropout, dropout : float
         Shares of the words, of their features, within the layers, and of the pooled features left out in training mode.
     deviation : float
-        Of the words' first features.
+        Of the words' first features: small, so that those of rare words, which hardly move, do not drown the others.
 
     References
     ----------
@@ -43,9 +43,9 @@ class TransformerBody(layers.Module):
     """
 
     def __init__(self, vocabulary_size: int, width: int = 64, num_heads: int = 4, feed_forward: int = 128,
-                 num_layers: int = 1, pooling: str = "mean", word_dropout: float = 0.3,
+                 num_layers: int = 1, pooling: str = "mean", word_dropout: float = 0.4,
                  embedding_dropout: float = 0.3, attention_dropout: float = 0.1, dropout: float = 0.5,
-                 deviation: float = 0.1) -> None:
+                 deviation: float = 0.01) -> None:
         self.embedding = TokenEmbedding(vocabulary_size, width, word_dropout, embedding_dropout, deviation)
         self.position = layers.PositionalEncoding(width)
         layer = layers.TransformerEncoderLayer(width, num_heads, positive("feed_forward", feed_forward),
