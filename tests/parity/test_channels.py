@@ -10,7 +10,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from portable_nn import layers
-from tests.parity.test_layers import TOLERANCE, agree, normal
+from tests.parity.agreement import TOLERANCE, agree, normal
 
 torch = pytest.importorskip("torch")
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from portable_nn import layers
 from portable_nn.autodiff import Tensor
-from tests.parity.test_layers import TOLERANCE
+from tests.parity.agreement import TOLERANCE
 
 torch = pytest.importorskip("torch")
 

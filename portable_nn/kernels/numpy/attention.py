@@ -121,13 +121,13 @@ def forward(query: np.ndarray, key: np.ndarray, value: np.ndarray, mask: np.ndar
         weights = e if keep is None else np.multiply(e, keep[block], out=scratch("weights", e.shape))
         np.matmul(weights, v[block], out=out[block])
         np.multiply(out[block], r if keep is None else r * (1 / share if share else 0.0), out=out[block])
-    saved = (q, k, v, visible, keep, share, kept, factors, out, scale, query.shape, key.shape, value.shape)
+    saved = (q, k, v, visible, keep, share, kept, factors, scale, query.shape, key.shape, value.shape)
     return out.reshape(*lead, *out.shape[2:]), saved
 
 
 def backward(xp: Any, g: Any, saved: Any, needs: Any) -> tuple:
     """With r the factors and e the exponentials, weights are r e: r goes into the small arrays g and δ."""
-    q, k, v, visible, keep, share, kept, factors, out, scale, *shapes = saved
+    q, k, v, visible, keep, share, kept, factors, scale, *shapes = saved
     g = _four(g)
     shape, blocks, scratch, scaled = _plan(q, k, scale)
     inverse = 1 / share if share else 0.0
@@ -143,7 +143,6 @@ def backward(xp: Any, g: Any, saved: Any, needs: Any) -> tuple:
         else:
             e = kept[block]
         rg = np.multiply(g[block], r, out=scratch("g", g[block].shape))
-        delta = np.vecdot(rg, out[block])[..., None]
         if keep is not None:
             np.multiply(rg, inverse, out=rg)
         if g_v is not None:
@@ -152,6 +151,8 @@ def backward(xp: Any, g: Any, saved: Any, needs: Any) -> tuple:
         g_s = np.matmul(rg, v[block].swapaxes(-1, -2), out=scratch("scores", e.shape))
         if keep is not None:
             np.multiply(g_s, keep[block], out=g_s)
+        # From these very products, not from g and out: where one weight is all, the difference is then 0, as it should.
+        delta = np.vecdot(e, g_s)[..., None] * r
         np.subtract(g_s, delta, out=g_s)
         np.multiply(g_s, e, out=g_s)
         if g_q is not None:
