@@ -10,7 +10,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import time
 from pathlib import Path
@@ -21,6 +20,7 @@ from threadpoolctl import threadpool_limits  # scikit-learn brings it
 
 import portable_nn as pnn
 from portable_nn import data, layers, models, optim
+from portable_nn.data.files import write_json
 from portable_nn.training import EarlyStopping
 
 
@@ -34,8 +34,7 @@ class Recipe(NamedTuple):
     body: dict[str, Any] = {}           # options of the bodies that see the past as one row, "linear" and "mlp"
     mlp: dict[str, Any] = {}            # options of the body "mlp" alone
     sequence: dict[str, Any] = {}       # options of the bodies that read the past in order, "lstm" and "transformer"
-    lstm: dict[str, Any] = {}           # options of the body "lstm" alone, and so on
-    transformer: dict[str, Any] = {}
+    lstm: dict[str, Any] = {}           # options of the body "lstm" alone
     encoder: dict[str, Any] = {}        # calendar, climatology, holidays
     epochs: int = 30
     fewer_epochs: dict[str, int] = {}   # of a body that learns the training rows by heart sooner
@@ -43,19 +42,16 @@ class Recipe(NamedTuple):
     lr: float = 1e-3
 
 
-#: For short series: a step a row.
-SMALL: dict[str, Any] = {"width": 16, "hidden": [32], "dropout": 0.1}
+SMALL: dict[str, Any] = {"width": 16, "hidden": [32], "dropout": 0.1}   # for short series: a step a row
 CALENDAR = {"weekday": "one_hot", "day_of_year": 2}
 RECIPES = {
     # A day has 48 half hours. The climatology, a regression on the calendar alone, takes the usual course of days,
-    # weeks and years out of the series; three members correct what is left of the last value, of the same time last
-    # week, and of the same time yesterday.
+    # weeks and years out of the series; members correct what is left of the last value and of the same time before.
     "vic_elec": Recipe(336, 48, {"last value": 1, "same time yesterday": 48, "same time last week": 336}, (1, 336, 48),
                        body={"recent": 96, "older": 12, "coarse": 2, "ahead": 12, "day": 48},
-                       mlp={"hidden": [256], "dropout": 0.4}, epochs=6, batch_size=256,
+                       mlp={"hidden": [256], "dropout": 0.4}, lstm={"input_dropout": 0.1}, batch_size=256, epochs=6,
                        sequence={"lags": (1, 0, 48), "members": 6, "patch": 48, "ahead": 12, "width": 64,
-                                 "hidden": [256], "dropout": 0.4}, lstm={"input_dropout": 0.1},
-                       fewer_epochs={"lstm": 3, "transformer": 3},
+                                 "hidden": [256], "dropout": 0.4}, fewer_epochs={"lstm": 3, "transformer": 3},
                        encoder={"calendar": {"time_of_day": "one_hot:48", **CALENDAR}, "holidays": True,
                                 "climatology": {"slots": 48, "harmonics": 2}}),
     "airpassengers": Recipe(24, 12, {"last value": 1, "same month last year": 12}, (12,), body={"centre": True},
@@ -113,23 +109,20 @@ def recipe_for(series: data.Series, has_time: bool) -> Recipe:
 
 def fitted_to(recipe: Recipe) -> Recipe:
     """Without what does not fit into the context or the horizon that was asked for."""
-    body, sequence, context = dict(recipe.body), dict(recipe.sequence), recipe.context
-    for name, most in (("recent", context), ("older", context), ("coarse", context), ("patch", context),
-                       ("ahead", recipe.horizon)):
-        for options in (body, sequence):
-            if name in options:
-                options[name] = min(options[name], most)
+    context = recipe.context
+    most = {**dict.fromkeys(("recent", "older", "coarse", "patch"), context), "ahead": recipe.horizon}
+    body, sequence = ({name: min(value, most[name]) if name in most else value for name, value in options.items()}
+                      for options in (recipe.body, recipe.sequence))
+    lags, sequence["lags"] = (tuple(k for k in lags if k <= context) or (1,)
+                              for lags in (recipe.lags, sequence.get("lags", recipe.lags)))
     seasons = {name: lag for name, lag in recipe.seasons.items() if lag <= context}
-    if "lags" in sequence:
-        sequence["lags"] = tuple(k for k in sequence["lags"] if k <= context) or (1,)
-    return recipe._replace(body=body, sequence=sequence, seasons=seasons,
-                           lags=tuple(k for k in recipe.lags if k <= context) or (1,))
+    return recipe._replace(body=body, sequence=sequence, seasons=seasons, lags=lags)
 
 
 def train(options: argparse.Namespace, recipe: Recipe, encoder: models.SeriesEncoder, parts: dict[str, Any]) -> Any:
     """A forecaster trained on the training windows, as it was in its best epoch by the validation windows."""
     body = {"linear": recipe.body, "mlp": {**recipe.body, **recipe.mlp}, "lstm": {**recipe.sequence, **recipe.lstm},
-            "transformer": {**recipe.sequence, **recipe.transformer}}[options.model]
+            "transformer": recipe.sequence}[options.model]
     model = models.Forecaster(**encoder.sizes._asdict(), body=options.model, **{"lags": recipe.lags, **body})
     model.initialize(options.seed).to(options.device)
     steps = options.epochs * -(-len(parts["train"].targets) // recipe.batch_size)
@@ -252,20 +245,14 @@ def plot(path: str, windows: models.ForecastWindows, actual: np.ndarray, forecas
     left.plot(windows.timestamps[chosen].ravel(), actual[chosen].ravel(), color="black", linewidth=1, label="actual")
     left.plot(windows.timestamps[chosen].ravel(), forecast[chosen].ravel(), linewidth=1, label="forecast")
     left.set(title=f"the first forecasts of the test split, {horizon} rows each", ylabel=label)
-    left.legend()
     left.tick_params(axis="x", rotation=30)
+    left.legend()
     right.plot(np.arange(1, horizon + 1), np.mean(np.abs(forecast - actual), axis=0), marker=".")
     right.set(title="mean absolute error", xlabel="rows ahead", ylim=(0, None))
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110)
-    plt.close(figure)
     print(f"picture in {path}")
-
-
-def write_json(path: str, content: dict[str, Any]) -> None:
-    """Write the figures."""
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    Path(path).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    plt.close(figure)
 
 
 def answer(options: argparse.Namespace) -> None:

@@ -21,7 +21,6 @@ import numpy as np
 import portable_nn as pnn
 from portable_nn import data, functional, layers, models, optim
 
-#: Six texts that two words decide.
 TEXTS = ["a good film", "a good plot", "what a good cast", "a bad film", "a bad plot", "what a bad cast"]
 LABELS = np.asarray([1, 1, 1, 0, 0, 0], dtype=np.int32)    # some devices have no int64
 
@@ -114,8 +113,7 @@ def batch_normalisation(place: Place) -> dict[str, Any]:
     """6. γ and β learn, as the gradients of weight and bias show; running statistics move in training alone and are
     what evaluation uses."""
     x = place.asarray(np.random.default_rng(0).normal(5.0, 3.0, size=(64, 2)))
-    norm = place.put(layers.BatchNorm1d(2, eps=1e-5))
-    y = norm(pnn.Tensor(x))
+    y = (norm := place.put(layers.BatchNorm1d(2, eps=1e-5)))(pnn.Tensor(x))
     layers.MSELoss()(y, pnn.Tensor(place.asarray(np.ones((64, 2))))).backward()
     return {"batch after the layer, mean": _mean(y.data), "gradient of γ": norm.weight.grad,
             "gradient of β": norm.bias.grad, "running mean": norm.running_mean.data,
@@ -126,12 +124,12 @@ def dropout(place: Place) -> dict[str, Any]:
     """7. keep_prob 0.8 is p = 0.2, the share that is dropped; what is kept is scaled up, so that evaluation has
     nothing to do. Each forward pass has its own mask, and its backward uses that one, whatever was computed in
     between."""
-    layer, keep_prob = layers.Dropout(p=1 - 0.8), 0.8
+    layer = layers.Dropout(p=1 - 0.8)
     x = pnn.Tensor(place.asarray(np.ones((1, 10))), requires_grad=True)
     y = layer.train()(x)
     layer.eval()(x.data)                                  # an inference in between
     pnn.array_namespace(y).sum(y).backward()
-    return {"keep_prob": keep_prob, "training": y.data, "its gradient, the same mask": x.grad,
+    return {"keep_prob": 0.8, "training": y.data, "its gradient, the same mask": x.grad,
             "evaluation": layer.eval()(x.data)}
 
 
@@ -248,8 +246,8 @@ def forecasting(place: Place) -> dict[str, Any]:
             batch_size=32, epochs=8, progress=False)
     pipeline = models.ForecastPipeline(encoder, model)
     actual, forecast = encoder.in_units(test.targets, test.usual), pipeline.predict(test)
-    naive = {name: models.naive_forecasts(series.values, test.origins, 1, 1) for name in ("last value",)}
-    naive["ridge"] = models.ridge_forecasts(series.values, train.origins, test.origins, 10, 1)
+    naive = {"last value": models.naive_forecasts(series.values, test.origins, 1, 1),
+             "ridge": models.ridge_forecasts(series.values, train.origins, test.origins, 10, 1)}
     errors = {name: float(np.mean((x - actual) ** 2)) for name, x in {"LSTM": forecast, **naive}.items()}
     return {"windows and targets": (view.inputs.shape, view.targets.shape),
             **{f"mean squared error, {name}": error for name, error in errors.items()},
