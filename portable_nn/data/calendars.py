@@ -108,7 +108,7 @@ def _phase(part: str, times: np.ndarray) -> np.ndarray:
     if part == "month":
         return times.astype("datetime64[M]").astype(np.int64) % 12 / 12
     year: Any = times.astype("datetime64[Y]")
-    start, end = [y.astype("datetime64[s]").astype(np.int64) for y in (year, year + 1)]
+    start, end = [y.astype("datetime64[s]").astype(np.int64) for y in (year, year + np.timedelta64(1, "Y"))]
     return (seconds - start) / (end - start)
 
 

@@ -95,7 +95,7 @@ from portable_nn.autodiff import Tensor, gradcheck
 x = np.random.default_rng(0).normal(size=(3, 4))
 assert isinstance(logsumexp(Tensor(x, requires_grad=True), axis=1), Tensor)
 assert gradcheck(lambda x: logsumexp(x, axis=1), x, order=2)
-from scipy._lib import array_api_extra as extra
+import array_api_extra as extra
 assert gradcheck(lambda x: (extra.cov(x), extra.kron(x, x), extra.pad(x, 1)), x, order=2)
 """
     environment = {**os.environ, "SCIPY_ARRAY_API": "1"}
