@@ -15,8 +15,8 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["
 #: One version each, so that every machine sees the same complaints.
 RUFF, MYPY = "ruff==0.17.6", "mypy==2.4.1"
 TORCH = "torch==2.13.0"
-#: Only scikit-learn asks for SciPy; this is the oldest that was built for NumPy 2.
-OLDEST_SCIPY = "scipy==1.13.0"
+#: Only scikit-learn asks for SciPy; this is the oldest that was built for NumPy 2.2.
+OLDEST_SCIPY = "scipy==1.15.0"
 #: Two workers share the cores better than BLAS threads do on arrays as small as those of the tests.
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 WORKERS = str(min(4, os.cpu_count() or 1))

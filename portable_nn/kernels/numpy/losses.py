@@ -17,13 +17,14 @@ def cross_entropy(logits: np.ndarray, target: np.ndarray, weight: np.ndarray | N
     rows, labels = as_rows(logits), target.reshape(-1)
     count, width = rows.shape
     check_range("labels", labels, width)
+    labels = labels.astype(np.intp, copy=False)                      # unsigned ones are no positions to older NumPys
     powers = np.empty(rows.shape, dtype=rows.dtype)                  # softmax times sums
     sums, losses = np.empty((2, count), dtype=rows.dtype)
     for block in row_blocks(count, width):
         m, sums[block] = exponentials(rows[block], powers[block])
         np.add(np.log(sums[block]), m if m.ndim == 0 else m[:, 0], out=losses[block])
     chosen = np.arange(0, count * width, width)                      # flat positions of the labels
-    np.add(chosen, labels, out=chosen, casting="unsafe")
+    chosen += labels
     losses -= rows.reshape(-1).take(chosen)
     scale = None if weight is None else weight.take(labels)
     out = losses if scale is None else losses * scale
