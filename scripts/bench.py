@@ -1,115 +1,64 @@
-"""What one recorded operation costs, beside PyTorch's, and what the import costs beside NumPy's.
+"""Whole training steps beside PyTorch's, in turn.
 
-    python scripts/bench.py [--length 100] [--rounds 30] [--json FILE]
-
-The chain `x = tanh(x * w + b)` over 4×4 float32 arrays is nearly all overhead. Both libraries take turns in one
-process, and the median round of each is reported, so that a busy machine slows both alike. Set OMP_NUM_THREADS=1.
+    python scripts/bench.py [--workload NAME ...] [--threads N]
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import statistics
-import subprocess
+import os
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-import numpy as np
+sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-ROOT = Path(__file__).resolve().parents[1]
-OPERATIONS = 3  # multiply, add, tanh
-
-
-def ours(length: int) -> tuple[Callable[[], Any], Callable[[], Any]]:
-    """Forward alone, and forward with backward, of the chain over Tensors."""
-    from portable_nn import Tensor, array_namespace
-
-    x, w, b = (Tensor(array, requires_grad=True) for array in arrays())
-    tanh = array_namespace(x).tanh
-    return _pair(x, w, b, tanh, length)
+from benchmark.processes import FORCED_KERNELS, Missing, Process
+from benchmark.timing import compare
+from benchmark.workloads import WORKLOADS, names
 
 
-def theirs(length: int) -> tuple[Callable[[], Any], Callable[[], Any]]:
-    """The same in PyTorch, on one thread."""
-    import torch
-
-    torch.set_num_threads(1)
-    x, w, b = (torch.tensor(array, requires_grad=True) for array in arrays())
-    return _pair(x, w, b, torch.tanh, length)
-
-
-def arrays() -> list[np.ndarray]:
-    rng = np.random.default_rng(0)
-    return [rng.standard_normal((4, 4)).astype(np.float32) for _ in range(3)]
-
-
-def _pair(x: Any, w: Any, b: Any, tanh: Callable[[Any], Any],
-          length: int) -> tuple[Callable[[], Any], Callable[[], Any]]:
-    def forward() -> Any:
-        y = x
-        for _ in range(length):
-            y = tanh(y * w + b)
-        return y
-
-    def both() -> None:
-        forward().sum().backward()
-        x.grad = w.grad = b.grad = None
-
-    return forward, both
-
-
-def median_times(functions: dict[str, Callable[[], Any]], rounds: int) -> dict[str, float]:
-    """Median seconds of each function over rounds in which they take turns."""
-    times: dict[str, list[float]] = {name: [] for name in functions}
-    for function in functions.values():
-        function()
-    for _ in range(rounds):
-        for name, function in functions.items():
-            start = time.perf_counter()
-            function()
-            times[name].append(time.perf_counter() - start)
-    return {name: statistics.median(values) for name, values in times.items()}
-
-
-def import_seconds(code: str, runs: int = 7) -> float:
-    """The least time of `code` over fresh interpreters that have imported NumPy."""
-    timed = f"import time, numpy; start = time.perf_counter(); {code}; print(time.perf_counter() - start)"
-    command = [sys.executable, "-c", timed]
-    return min(float(subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=True).stdout)
-               for _ in range(runs))
-
-
-def first_forward() -> str:
-    return ("import portable_nn; model = portable_nn.layers.Linear(4, 4);"
-            " model(numpy.zeros((2, 4), dtype=numpy.float32))")
-
-
-def main() -> int:
+def parse(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--length", type=int, default=100, help="how often tanh(x * w + b) is applied")
-    parser.add_argument("--rounds", type=int, default=30)
-    parser.add_argument("--json", type=Path, help="write the figures here too")
-    options = parser.parse_args()
-    sys.path.insert(0, str(ROOT))
-    functions = dict(zip(("ours forward", "ours both"), ours(options.length), strict=True))
-    functions |= dict(zip(("torch forward", "torch both"), theirs(options.length), strict=True))
-    seconds = median_times(functions, options.rounds)
-    figures = {f"{name}, µs an operation": 1e6 * value / (OPERATIONS * options.length)
-               for name, value in seconds.items()}
-    figures["forward, PyTorch ÷ ours"] = seconds["torch forward"] / seconds["ours forward"]
-    figures["forward and backward, PyTorch ÷ ours"] = seconds["torch both"] / seconds["ours both"]
-    figures["import portable_nn over import numpy, s"] = import_seconds("import portable_nn")
-    figures["first forward over import numpy, s"] = import_seconds(first_forward())
-    for name, value in figures.items():
-        print(f"{name:42s} {value:8.3f}")
-    if options.json:
-        options.json.write_text(json.dumps(figures, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    parser.add_argument("--workload", nargs="+", choices=WORKLOADS, metavar="NAME", help=", ".join(WORKLOADS))
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--seconds", type=float, default=8.0, help="the longest that two contenders take turns")
+    parser.add_argument("--peer", nargs="+", default=["torch eager"])
+    parser.add_argument("--overhead", action="store_true", help="what one small recorded operation costs")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here too")
+    parser.add_argument("--core", action="store_true", help="as without the extra [fast]: its import fails in ours")
+    parser.add_argument("--keep-openblas", action="store_true",
+                        help=f"keep {' and '.join(FORCED_KERNELS)} as they are set")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: list[str]) -> int:
+    options = parse(arguments)
+    if options.overhead:
+        from benchmark import overhead
+
+        overhead.run(options.json)
+        return 0
+    forced = [name for name in FORCED_KERNELS if name in os.environ]
+    if forced and not options.keep_openblas:
+        print(f"{' and '.join(forced)} left out, for all contenders (--keep-openblas keeps them)")
+    for name in options.workload or names(options.device):
+        setting = {"spec": WORKLOADS[name], "device": options.device, "precision": "float32"}
+        core = {"PORTABLE_NN_BENCH_CORE": "1"} if options.core else {}
+        with Process("ours", options.threads, keep_forced=options.keep_openblas, extra=core) as ours:
+            ours.ask("build", **setting)
+            for peer_name in options.peer:
+                try:
+                    with Process(peer_name, options.threads, keep_forced=options.keep_openblas) as peer:
+                        peer.ask("build", **setting)
+                        found = compare(ours, peer, options.seconds)
+                except Missing as error:
+                    print(f"{peer_name}: {error}")
+                    continue
+                print(f"{name:13s} ours {1e3 * found.ours:9.3f} ms  {peer_name:13s} {1e3 * found.peer:9.3f} ms"
+                      f"  ratio {found.ratio:6.3f} ± {100 * found.error:.1f} %  ({found.pairs} pairs)", flush=True)
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))
