@@ -92,28 +92,25 @@ class Node:
 class Leaf:
     """Where gradients end: the graph's side of a Tensor made with `requires_grad=True` or of a Parameter.
 
-    `slot` keeps the accumulated gradient; a Parameter owns one slot for life and gets a new Leaf per forward pass,
-    which remembers the version of the values it was made from.
+    `slot` keeps the accumulated gradient. A node that was recorded before the values changed must not be walked any
+    more: its sequence number is then below the slot's version.
     """
 
-    __slots__ = ("dtype", "sequence", "slot", "version")
+    __slots__ = ("dtype", "sequence", "slot")
 
     def __init__(self, slot: Slot, dtype: Any) -> None:
         self.sequence = next_sequence()
-        self.slot = slot
-        self.version = slot.version
-        self.dtype = dtype
-
-    def check(self) -> None:
-        """Raise if the values have been changed since they were recorded."""
-        if self.version != self.slot.version:
-            raise GradientError("a backward pass over the parameter values of its forward pass",
-                                f"parameter {self.slot.name!r} changed by an optimiser step in between",
-                                "call backward on every loss first, then step; or run the forward pass again")
+        self.slot, self.dtype = slot, dtype
 
 
 class Slot:
-    """The gradient accumulated for one leaf, the version of its values, and a weak reference to its optimiser."""
+    """The gradient accumulated for one leaf, and a weak reference to its optimiser.
+
+    Attributes
+    ----------
+    version : int
+        The place on the tape where the values last changed: 0, or what `next_sequence()` was then.
+    """
 
     __slots__ = ("gradient", "name", "owner", "version")
 
@@ -178,31 +175,36 @@ def run_backward(root: Any, g: Any, xp: Any, *, wanted: Iterable[Any] = (), stop
             node.free()
         following = None  # the first new parent: mostly the next node, and then it need not enter the heap
         for parent, gradient in pulled:
-            place = results if type(parent) is Leaf else pending
-            known = place.get(parent)
-            if gradient is None:
+            if parent is None or gradient is None:
                 continue
-            place[parent] = gradient if known is None else known + gradient
-            if known is not None or place is results:
+            if type(parent) is Leaf:
+                if node.sequence < parent.slot.version:
+                    _refuse_stale(parent.slot.name)
+                known = results.get(parent)
+                results[parent] = gradient if known is None else known + gradient
                 continue
-            if following is not None:
+            known = pending.get(parent)
+            pending[parent] = gradient if known is None else known + gradient
+            if known is not None:
+                continue
+            if following is None:
+                following = parent
+            else:
                 push(heap, (-parent.sequence, parent))
-            following = following or parent
         if following is None:
             node = pop(heap)[1] if heap else None
         else:
             node = pushpop(heap, (-following.sequence, following))[1]
-    return _checked(results, xp)
-
-
-def _checked(results: dict[Any, Any], xp: Any) -> dict[Any, Any]:
-    """The results, once leaves are known to be current, and with gradients that met a wider dtype cast back."""
     for node, g in results.items():
-        if type(node) is Leaf:
-            node.check()
-            if g.dtype != node.dtype:
-                results[node] = xp.astype(g, node.dtype)
+        if type(node) is Leaf and g.dtype != node.dtype:  # it met a wider dtype on its way
+            results[node] = xp.astype(g, node.dtype)
     return results
+
+
+def _refuse_stale(name: str) -> None:
+    raise GradientError("a backward pass over the parameter values of its forward pass",
+                        f"parameter {name!r} changed by an optimiser step in between",
+                        "call backward on every loss first, then step; or run the forward pass again")
 
 
 def _refuse_freed() -> None:

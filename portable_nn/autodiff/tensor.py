@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from portable_nn.autodiff.engine import Leaf, Slot, is_recording, run_backward
+from portable_nn.autodiff.engine import Leaf, Slot, is_recording, next_sequence, run_backward
 from portable_nn.backend.devices import device_name, to_numpy
 from portable_nn.backend.errors import DTypeError, GradientError, ShapeError
 from portable_nn.backend.namespace import array_namespace
@@ -181,7 +181,7 @@ class Tensor:
         new = self._namespace._setitem(self, key, value)
         self._data, self._node = new._data, new._node
         if leaf is not None:  # still a leaf, but what was recorded from the old values is stale
-            leaf.slot.version += 1
+            leaf.slot.version = next_sequence()
             self._node = Leaf(leaf.slot, leaf.dtype)
 
     def __bool__(self) -> bool:

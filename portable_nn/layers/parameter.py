@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from portable_nn.autodiff import Tensor
-from portable_nn.autodiff.engine import Leaf, Slot
+from portable_nn.autodiff.engine import Leaf, Slot, next_sequence
 from portable_nn.autodiff.namespace import tensor_namespace
 from portable_nn.autodiff.row_sparse import RowSparse
 from portable_nn.backend.devices import convert
 from portable_nn.backend.namespace import array_namespace
 from portable_nn.layers.storage import Initializer, Storage, dtype_of
-
-#: Type of raw array -> the Tensor type over it; asked once per parameter and call.
-_tensor_types: dict[type, Any] = {}
 
 
 class Parameter(Storage):
@@ -33,10 +31,10 @@ class Parameter(Storage):
         The values on the tape, for a formula of your own, such as a penalty on the weights.
     """
 
-    __slots__ = ("row_sparse", "slot", "trainable")
+    __slots__ = ("_tensor", "row_sparse", "slot", "trainable")
 
     def __init__(self, shape: tuple[int, ...], initializer: Initializer, dtype: str = "float32") -> None:
-        self.trainable, self.row_sparse, self.slot = True, False, Slot()
+        self.trainable, self.row_sparse, self.slot, self._tensor = True, False, Slot(), None
         super().__init__(shape, initializer, dtype)
 
     @property
@@ -57,15 +55,26 @@ class Parameter(Storage):
 
     @property
     def tensor(self) -> Tensor:
-        data = self._data if self._data is not None else self.data  # the property raises
-        kind: Any = _tensor_types.get(type(data))
-        if kind is None:
-            kind = _tensor_types[type(data)] = tensor_namespace(array_namespace(data)).Tensor
-        return kind(data, Leaf(self.slot, data.dtype) if self.trainable else None)
+        view: Any = self._tensor
+        data = self._data
+        if view is not None and view._data is data and (view._node is not None) is self.trainable:
+            return view
+        data = self.data if data is None else data  # the property raises
+        kind = tensor_namespace(array_namespace(data)).Tensor
+        view = self._tensor = kind(data, Leaf(self.slot, data.dtype) if self.trainable else None)
+        return view
 
     def _replace(self, value: Any) -> None:
         super()._replace(value)
-        self.slot.version += 1
+        self.hold(value)
+
+    def hold(self, data: Any) -> None:
+        """Keep the values in other memory from now on; what was recorded from Tensors over the old is stale."""
+        if self._tensor is not None and self._tensor._node is not None:
+            self._tensor._node.slot = replaced = Slot(self.slot.name)
+            replaced.version = math.inf  # type: ignore[assignment]
+        self._data, self._tensor = data, None
+        self.slot.version = next_sequence()
 
     def moved(self, xp: Any, device: Any, dtype: str | None) -> Any:
         move = super().moved(xp, device, dtype)
@@ -84,5 +93,5 @@ class Parameter(Storage):
         return {**super()._description(), "trainable": self.trainable, "row_sparse": self.row_sparse}
 
     def _restore(self, description: dict[str, Any], data: Any, planned: Any) -> None:
-        self.slot = Slot()
+        self.slot, self._tensor = Slot(), None
         super()._restore(description, data, planned)

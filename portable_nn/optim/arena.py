@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from itertools import accumulate
 from typing import Any
 
+from portable_nn.autodiff.engine import next_sequence
 from portable_nn.backend.devices import convert, native_device
 from portable_nn.backend.errors import ShapeError
 from portable_nn.backend.namespace import array_namespace
@@ -78,7 +79,8 @@ class Run:
     def _take(self, i: int) -> None:
         view = self._view(self.arrays[0], i)
         view[...] = self.parameters[i].data
-        self.views[i] = self.parameters[i]._data = view
+        self.parameters[i].hold(view)
+        self.views[i] = view
 
     def checked(self, gradients: list[Any]) -> list[Any]:
         """The raw arrays of gradients, one for each parameter or None, if they are where and as the parameters are."""
@@ -161,7 +163,7 @@ class Run:
         for i, present in enumerate(self._pattern[1:]):
             if present:
                 self.steps[i] += 1
-                self.parameters[i].slot.version += 1
+                self.parameters[i].slot.version = next_sequence()
 
     def _kernel(self, operation: str, arrays: list[Any], options: dict[str, Any]) -> registry.Kernel | None:
         entries = self._entries.get(operation)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from portable_nn.autodiff.engine import next_sequence
 from portable_nn.autodiff.row_sparse import RowSparse
 from portable_nn.backend.devices import native_device
 from portable_nn.backend.namespace import array_namespace
@@ -21,7 +22,8 @@ class RowRun(separate.SeparateRun):
 
     def _take(self, i: int) -> None:
         # A copy: rows are written in place, and whoever assigned the values may still hold the array.
-        self.views[i] = self.parameters[i]._data = self.xp.asarray(self.parameters[i].data, copy=True)
+        self.views[i] = self.xp.asarray(self.parameters[i].data, copy=True)
+        self.parameters[i].hold(self.views[i])
 
     def checked(self, gradients: list[Any]) -> list[Any]:
         raw = []
@@ -58,8 +60,10 @@ class RowRun(separate.SeparateRun):
                 new = [xp.where(frozen, old, x) for old, x in zip(used, new, strict=True)]
             if where is not None:
                 new = [set_rows(x, where, rows) for x, rows in zip(held, new, strict=True)]
-            parameter._data = self.views[i] = new[0]
-            parameter.slot.version += 1
+            if new[0] is not self.views[i]:
+                self.views[i] = new[0]
+                parameter.hold(new[0])
+            parameter.slot.version = next_sequence()
             for name, moment in zip(self.moment_names, new[1:], strict=True):
                 self._moments[name][i] = moment
         self._gradients = []

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from portable_nn.autodiff import Tensor, grad, is_recording, no_grad
-from portable_nn.autodiff.engine import Leaf, Node, Slot
+from portable_nn.autodiff.engine import Leaf, Node, Slot, next_sequence
 from portable_nn.autodiff.namespace import tensor_namespace
 from portable_nn.backend.errors import DTypeError, GradientError, ShapeError
 from tests.helpers import Backend
@@ -207,7 +207,7 @@ def test_a_leaf_changed_since_it_was_recorded_is_stale() -> None:
     slot = Slot("layers.0.weight")
     x = namespace.Tensor(np.ones(2), Leaf(slot, np.dtype("float64")))
     y = (x * x).sum()
-    slot.version += 1
+    slot.version = next_sequence()
     with pytest.raises(GradientError, match=r"layers\.0\.weight"):
         y.backward()
 

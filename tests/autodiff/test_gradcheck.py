@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from portable_nn.autodiff import Tensor, custom_gradient, gradcheck
-from portable_nn.autodiff.engine import Leaf, Slot
+from portable_nn.autodiff.engine import Leaf, Slot, next_sequence
 from portable_nn.autodiff.namespace import tensor_namespace
 from portable_nn.backend.errors import ArgumentError, DTypeError, GradientError
 from tests.helpers import Backend
@@ -27,7 +27,7 @@ class Handle:
     @data.setter
     def data(self, value: Any) -> None:
         self._data = value
-        self.slot.version += 1
+        self.slot.version = next_sequence()
 
     @property
     def tensor(self) -> Any:
