@@ -1,4 +1,8 @@
-"""What the kernels share: which arrays they take, blocks that stay in the cache, and constants of the right dtype."""
+"""What the kernels share: which arrays they take, blocks that stay in the cache, and constants of the right dtype.
+
+Large results live in `buffers.empty`, work arrays in `buffers.scratch`. `sweep` and `into` go over arrays element by
+element, `over_rows` over blocks of rows; all three share large arrays between threads (`threads.share`).
+"""
 
 from __future__ import annotations
 
@@ -7,8 +11,13 @@ from typing import Any
 
 import numpy as np
 
+from portable_nn.kernels.numpy.buffers import empty
+from portable_nn.kernels.numpy.threads import share
+
 #: Elements worked on at a time: a few arrays of it fit in a core's L2 cache, and NumPy's calls cost little beside them.
 BLOCK = 32_768
+#: Elements from which several threads are quicker than one.
+SHARED = 8 * BLOCK
 _ones: dict[str, np.ndarray] = {}
 
 
@@ -46,24 +55,48 @@ def row_blocks(rows: int, width: int) -> Iterator[slice]:
     return (slice(start, start + size) for start in range(0, rows, size))
 
 
+def over_rows(function: Callable[[slice], Any], rows: int, width: int, *, products: bool = False) -> list[Any]:
+    """`[function(block) for block in row_blocks(rows, width)]`, on several threads where there are SHARED elements.
+
+    What sums over rows returns its block's part, to be added in order; `products` says that it calls BLAS.
+    """
+    blocks = row_blocks(rows, width)
+    if rows * width < SHARED:
+        return [function(block) for block in blocks]
+    return share(function, list(blocks), products=products)
+
+
 def sweep(function: Callable[..., None], *inputs: np.ndarray) -> np.ndarray:
     """A new array of the first input's shape and dtype, filled block by block with `function(out, *inputs)`.
 
     The inputs have one shape; `function` works element by element, and may use `out` as it goes.
     """
-    out = np.empty(inputs[0].shape, dtype=inputs[0].dtype)
-    if out.size <= BLOCK:
+    first = inputs[0]
+    if first.size <= BLOCK:
+        out = np.empty(first.shape, dtype=first.dtype)
         function(out, *inputs)
     else:
+        out = empty(first.shape, first.dtype)
         into(function, out.reshape(-1), *[np.ascontiguousarray(x).reshape(-1) for x in inputs])
     return out
 
 
 def into(function: Callable[..., None], *flat: np.ndarray, size: int | None = None) -> None:
-    """Run `function` over blocks of contiguous vectors of one length."""
+    """Run `function` over blocks of contiguous vectors of one length, on several threads where they are long.
+
+    Blocks of a smaller `size` stay on this thread: there the calls are too short to be shared.
+    """
     size = size or BLOCK
-    for start in range(0, flat[0].size, size):
-        function(*[x[start:start + size] for x in flat])
+
+    def part(block: slice) -> None:
+        function(*[x[block] for x in flat])
+
+    blocks = [slice(start, start + size) for start in range(0, flat[0].size, size)]
+    if flat[0].size < SHARED or size < BLOCK:
+        for block in blocks:
+            part(block)
+    else:
+        share(part, blocks)
 
 
 def as_rows(x: np.ndarray) -> np.ndarray:
