@@ -21,7 +21,8 @@ REGISTRY = f"{PACKAGE}.kernels.registry"
 NUMPY_ROOMS = {"backend", "kernels", "data", "training", "models", "estimators", "cli"}
 CUPY_ROOMS = {"backend", "kernels"}
 #: Never at module level, so that `import portable_nn` stays quick.
-HEAVY = {"scipy", "sklearn", "pandas", "matplotlib", "torch", "jax", "cupy", "cupyx", "nvmath", "tqdm", "safetensors"}
+HEAVY = {"scipy", "sklearn", "pandas", "matplotlib", "torch", "jax", "cupy", "cupyx", "nvmath", "numba", "tqdm",
+         "safetensors"}
 
 
 def room_of(path: Path, root: Path) -> str:

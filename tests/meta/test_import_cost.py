@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-HEAVY = ["cupy", "scipy", "sklearn", "pandas", "matplotlib", "torch", "jax", "safetensors", "tqdm", "nvmath"]
+HEAVY = ["cupy", "scipy", "sklearn", "pandas", "matplotlib", "torch", "jax", "safetensors", "tqdm", "nvmath", "numba"]
 
 
 def loaded_by(code: str) -> set[str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+
 from portable_nn.kernels.numpy import (  # noqa: F401  (each registers its kernels)
     activations,
     attention,
@@ -21,3 +23,6 @@ from portable_nn.kernels.numpy import (  # noqa: F401  (each registers its kerne
     skipgram,
     softmax,
 )
+
+if importlib.util.find_spec("numba") is not None:  # the extra [fast]; Numba itself is imported when a large call comes
+    from portable_nn.kernels import compiled  # noqa: F401  (registered last, so asked first)
