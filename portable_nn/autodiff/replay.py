@@ -50,16 +50,13 @@ class RootCalls:
     @contextmanager
     def _active(self, *, repeating: bool) -> Iterator[None]:
         self._repeating, self._position = repeating, 0
-        token = _calls.set(self)
-        try:
+        with watched(self):
             yield
-        finally:
-            _calls.reset(token)
 
-    def enter(self, frame: Any) -> bool:
+    def enter(self, frame: Any, module: Any) -> bool:
         """What `root_call` does while this is listening or repeating."""
         if not self._repeating:
-            repeated = self._outer is not None and self._outer.enter(frame)
+            repeated = self._outer is not None and self._outer.enter(frame, module)
             self._steps.append(frame.step)
             self._frames.append(frame)
             return repeated
@@ -69,10 +66,20 @@ class RootCalls:
         return True
 
 
-_calls: ContextVar[RootCalls | None] = ContextVar("portable_nn_root_calls", default=None)
+_calls: ContextVar[Any] = ContextVar("portable_nn_root_calls", default=None)
 
 
-def root_call(frame: Any) -> bool:
+def root_call(frame: Any, module: Any) -> bool:
     """Tell of a root module call, in its new frame; return whether it repeats one, whose step the frame then has."""
     calls = _calls.get()
-    return calls is not None and calls.enter(frame)
+    return calls is not None and calls.enter(frame, module)
+
+
+@contextmanager
+def watched(calls: Any) -> Iterator[None]:
+    """Tell `calls.enter(frame, module)` of each root module call made within this context."""
+    token = _calls.set(calls)
+    try:
+        yield
+    finally:
+        _calls.reset(token)

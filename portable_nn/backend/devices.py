@@ -9,6 +9,7 @@ from typing import Any
 import array_api_compat
 import numpy as np
 
+from portable_nn.backend.capturing import refuse_host_data, refuse_read_back
 from portable_nn.backend.errors import DeviceError, DTypeError, GradientError, MissingDependencyError
 from portable_nn.backend.libraries import count_gpus, device_label, dtype_name, guest_device, import_cupy
 from portable_nn.backend.namespace import array_namespace, is_tensor, namespace_name
@@ -107,6 +108,7 @@ def to_numpy(x: Any) -> np.ndarray:
     x = x.data if is_tensor(x) else x
     if isinstance(x, (np.ndarray, np.generic)):
         return np.asarray(x)
+    refuse_read_back()
     library = namespace_name(array_namespace(x))
     try:
         if library == "cupy":
@@ -148,6 +150,8 @@ def convert(x: Any, *, device: Any = None, dtype: Any = None, xp: Any = None) ->
     if target is source:
         return array_api_compat.to_device(_cast(x, dtype, source), native)
     host = to_numpy(x)
+    refuse_host_data("a host array moved to the device",
+                     "pass it to the step as an argument, or move it before the first step")
     host = host.astype(np.dtype(dtype_name(dtype)).newbyteorder("="), copy=False)
     if namespace_name(target) == "torch" and not host.flags.writeable:
         host = host.copy()  # PyTorch has no read-only arrays, and warns

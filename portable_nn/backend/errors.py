@@ -52,5 +52,9 @@ class NonFiniteError(PortableNNError, ArithmeticError):
     """A loss or gradient became NaN or infinite during training."""
 
 
+class CaptureError(PortableNNError, RuntimeError):
+    """A step that is to be captured does what cannot be repeated without Python, such as reading a value back."""
+
+
 class MissingDependencyError(PortableNNError, ImportError):
     """An optional package or a GPU is needed and not there."""

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from portable_nn.backend.capturing import CountedStep, refuse_host_data
 from portable_nn.backend.devices import convert
 from portable_nn.backend.errors import ArgumentError
 from portable_nn.backend.normal import inverse_normal
@@ -33,7 +34,8 @@ class Stream(NamedTuple):
     path : str
         Who draws: a module's or parameter's dotted path.
     step, call, rank : int
-        The training step, the draw of that path within the step, and the process.
+        The training step, the draw of that path within the step, and the process. In a captured step `step` is a
+        `CountedStep`, to which the device adds the steps since it was recorded.
     """
 
     seed: int
@@ -69,6 +71,9 @@ def key_and_counter(stream: Stream) -> tuple[tuple[int, int], tuple[int, int, in
 def words(stream: Stream, count: int, start: int = 0) -> np.ndarray:
     """`count` words of a stream from its word `start` on, as a host array of uint64."""
     key, counter = key_and_counter(stream)
+    if isinstance(stream.step, CountedStep):
+        refuse_host_data("random numbers drawn on the host", "draw them on the device (dropout does), or pass them to "
+                         "the step as an argument")
     block, skipped = divmod(start, 4)
     try:
         philox, state = _local.philox

@@ -10,6 +10,7 @@ from portable_nn.autodiff import Tensor, is_recording
 from portable_nn.autodiff.frame import Frame, inside, reset_frame, set_frame
 from portable_nn.autodiff.replay import root_call
 from portable_nn.autodiff.tree import map_leaves
+from portable_nn.backend.capturing import captured_step
 from portable_nn.backend.errors import ArgumentError, DTypeError, ShapeError
 from portable_nn.backend.namespace import is_array, is_tensor
 from portable_nn.backend.random import Stream
@@ -34,8 +35,8 @@ def call_root(module: Any, args: tuple, options: dict) -> Any:
     if not repeated:
         if module.training:
             module.__dict__["_step"] += 1
-        for handle, value in frame.buffers.items():
-            handle._replace(handle.checked(value))
+        if frame.buffers:
+            write_buffers(frame.buffers)
     return map_leaves(_tensor, out) if wrap else out
 
 
@@ -60,7 +61,15 @@ def open_frame(module: Any, args: tuple, options: dict, values: dict | None = No
     frame = Frame(recording=recording, paths=module._paths, seed=own["_seed"], step=own["_step"], observer=observer)
     for handle, value in (values or {}).items():
         frame.views[handle] = value if recording and is_tensor(value) else Tensor(value) if recording else raw(value)
-    return frame, args, options, wrap, root_call(frame)
+    return frame, args, options, wrap, root_call(frame, module)
+
+
+def write_buffers(values: dict[Any, Any]) -> None:
+    """Give buffers the values that a root call has computed."""
+    step = captured_step()
+    for handle, value in values.items():
+        value = handle.checked(value)
+        handle._replace(value) if step is None else step.write_buffer(handle, value)
 
 
 def make_ready(module: Any, given: dict) -> None:

@@ -11,7 +11,7 @@ from portable_nn.backend.errors import PortableNNError
 
 KINDS = {"ShapeError": ValueError, "DTypeError": TypeError, "DeviceError": ValueError, "DataError": ValueError,
          "ArgumentError": ValueError, "FileError": ValueError, "GradientError": RuntimeError,
-         "NonFiniteError": ArithmeticError, "MissingDependencyError": ImportError}
+         "NonFiniteError": ArithmeticError, "CaptureError": RuntimeError, "MissingDependencyError": ImportError}
 
 
 @pytest.mark.parametrize(("name", "builtin"), KINDS.items())
