@@ -5,4 +5,8 @@ Loaded beside `kernels/numpy` where Numba is installed; small calls, and those t
 
 from __future__ import annotations
 
-from portable_nn.kernels.compiled import activations  # noqa: F401  (each registers its kernels)
+from portable_nn.kernels.compiled import (  # noqa: F401  (each registers its kernels)
+    activations,
+    norms,
+    softmax,
+)

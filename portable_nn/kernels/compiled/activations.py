@@ -9,6 +9,7 @@ import numpy as np
 from portable_nn.kernels.compiled.common import elementwise, takes
 from portable_nn.kernels.compiled.elementary import _DENSITY_0, normal, tanh
 from portable_nn.kernels.compiled.jit import OutVector, Vector, compiled, inline
+from portable_nn.kernels.numpy.buffers import empty
 from portable_nn.kernels.registry import register
 
 _ROOT = 0.7978845608028654  # √(2/π)
@@ -61,13 +62,13 @@ def multiply(x: OutVector, y: Vector) -> None:
 
 
 def gelu(x: np.ndarray, *, approximate: str) -> tuple[np.ndarray, Any]:
-    out, slope = np.empty(x.shape, dtype=x.dtype), np.empty(x.shape, dtype=x.dtype)
+    out, slope = empty(x.shape, x.dtype), empty(x.shape, x.dtype)
     elementwise(tanh_with_slope if approximate == "tanh" else exact_with_slope, out, slope, x)
     return out, slope
 
 
 def gelu_infer(x: np.ndarray, *, approximate: str) -> np.ndarray:
-    out = np.empty(x.shape, dtype=x.dtype)
+    out = empty(x.shape, x.dtype)
     elementwise(through_tanh if approximate == "tanh" else exact, out, x)
     return out
 

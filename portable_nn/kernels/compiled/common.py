@@ -41,16 +41,34 @@ def flat(x: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(x).reshape(-1)
 
 
+def as_rows(x: np.ndarray, width: int) -> np.ndarray:
+    """x as a contiguous matrix of that many columns."""
+    return np.ascontiguousarray(x).reshape(-1, width)
+
+
 def elementwise(function: Callable[..., None], *arrays: np.ndarray) -> None:
     """Run a compiled function over blocks of arrays of one shape; those it writes to must be contiguous."""
-    vectors = [flat(x) for x in arrays]
-    size = vectors[0].size
-    if size <= BLOCK:
-        function(*vectors)
-    else:
-        share(lambda start: function(*[x[start:start + BLOCK] for x in vectors]), range(0, size, BLOCK))
+    by_rows(function, *[flat(x) for x in arrays])
 
 
-def rows_of(x: np.ndarray) -> np.ndarray:
-    """x as a contiguous matrix whose rows are its last axis."""
-    return np.ascontiguousarray(x.reshape(-1, x.shape[-1]))
+def by_rows(function: Callable[..., None], *arrays: np.ndarray, common: tuple = ()) -> None:
+    """Run a compiled function over blocks of arrays of one length, and whatever is common to all blocks."""
+    blocks = row_blocks(arrays[0])
+    share(lambda block: function(*[x[block] for x in arrays], *common), blocks)
+
+
+def sums_by_rows(function: Callable[..., None], count: int, *arrays: np.ndarray, common: tuple = ()) -> np.ndarray:
+    """As `by_rows`, with a function whose last argument is a matrix (count, columns) to which it adds: their sum.
+
+    The blocks and the order in which they are added do not depend on the number of threads.
+    """
+    blocks = row_blocks(arrays[0])
+    sums = np.zeros((len(blocks), count, arrays[0].shape[1]), dtype=arrays[0].dtype)
+    share(lambda i: function(*[x[blocks[i]] for x in arrays], *common, sums[i]), range(len(blocks)))
+    return sums[0] if len(blocks) == 1 else np.add.reduce(sums, axis=0)
+
+
+def row_blocks(x: np.ndarray) -> list[slice]:
+    """Slices along the first axis of x, of about BLOCK elements each."""
+    size = max(1, BLOCK // max(1, x[:1].size))
+    return [slice(start, start + size) for start in range(0, x.shape[0], size)]

@@ -22,6 +22,16 @@ def two_to(n):
 
 
 @inline
+def ordered(x):
+    """A float32's bits as an int32 that is larger where x is: the largest of integers vectorises, that of floats not.
+
+    Its own inverse, but for the view. NaN comes out above all, or below if its sign is set.
+    """
+    bits = np.float32(x).view(np.int32)
+    return np.int32(bits ^ np.int32(np.int32(bits >> np.int32(31)) & np.int32(0x7FFFFFFF)))
+
+
+@inline
 def exp_part(r):
     """exp(r) - 1 for |r| ≤ ln 2 / 2; our minimax polynomial, 3e-9."""
     q = (((0.001381459878757596 * r + 0.0083687175065279) * r + 0.04166838899254799) * r
