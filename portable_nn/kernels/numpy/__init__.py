@@ -11,6 +11,7 @@ from portable_nn.kernels.numpy import (  # noqa: F401  (each registers its kerne
     convolution,
     dropout,
     embedding,
+    gelu,
     gru,
     layer_norm,
     linear,

@@ -7,76 +7,73 @@ from typing import Any
 import numpy as np
 
 from portable_nn.kernels.numpy import activations
-from portable_nn.kernels.numpy.blocks import BLOCK, CONSTANTS, is_floating, ones, row_blocks, sweep
+from portable_nn.kernels.numpy.blocks import BLOCK, is_floating, ones, over_rows, sweep
+from portable_nn.kernels.numpy.buffers import empty
+from portable_nn.kernels.numpy.gelu import gelu_block, multiply_into
 from portable_nn.kernels.registry import register
 
-
-def _relu(block: np.ndarray) -> None:
-    np.maximum(block, CONSTANTS[block.dtype.char].zero, out=block)
-
-
-_IN_PLACE = {"relu": _relu, "sigmoid": lambda block: activations.sigmoid_block(block, block),
-             "tanh": lambda block: np.tanh(block, out=block)}
+_IN_PLACE = {"relu": activations.relu_block, "sigmoid": activations.sigmoid_block,
+             "tanh": lambda out, x: np.tanh(x, out)}
+_BACKWARD = {"relu": activations.relu_backward_block, "sigmoid": activations.sigmoid_backward_block,
+             "tanh": activations.tanh_backward_block}
 
 
-def _finish(block: np.ndarray, bias: np.ndarray | None, activate: Any) -> None:
-    if bias is not None:
-        np.add(block, bias, out=block)
-    if activate is not None:
-        activate(block)
+def _dot(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    return np.dot(a, b, empty((a.shape[0], b.shape[1]), a.dtype))
 
 
-def _product(x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None, activation: str | None) -> tuple:
-    """The rows of x, and f(x Wᵀ + b) row by row; before gelu, which needs a second array."""
-    rows = x if x.ndim == 2 else x.reshape(-1, x.shape[-1])
-    out = np.dot(rows, weight.T)
+def _finish(y: np.ndarray, bias: np.ndarray | None, activation: str | None, gelu: np.ndarray | None = None) -> None:
+    """f(y + b) in place of y; with an array for `gelu` the result is written there, and its slope in place of y."""
     activate = _IN_PLACE.get(activation)  # type: ignore[arg-type]
-    if out.size <= 2 * BLOCK:
-        _finish(out, bias, activate)
-    elif bias is not None or activate is not None:
-        for block in row_blocks(*out.shape):
-            _finish(out[block], bias, activate)
-    return rows, out
+
+    def part(block: slice) -> None:
+        z = y[block]
+        if bias is not None:
+            np.add(z, bias, z)
+        if activate is not None:
+            activate(z, z)
+        elif activation == "gelu":
+            flat = z.reshape(-1)
+            gelu_block(flat, flat if gelu is None else gelu[block].reshape(-1), None if gelu is None else flat)
+
+    if y.size <= 2 * BLOCK:
+        part(slice(None))
+    elif bias is not None or activation is not None:
+        over_rows(part, *y.shape)
 
 
 def forward(x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None, *, activation: str | None) -> tuple:
-    rows, out = _product(x, weight, bias, activation)
-    slope = out
+    rows = x if x.ndim == 2 else x.reshape(-1, x.shape[-1])
+    out = slope = _dot(rows, weight.T)
     if activation == "gelu":
-        out = np.empty_like(slope)
-        activations.gelu_into(out.reshape(-1), slope.reshape(-1), slope.reshape(-1), "none")
+        out = empty(slope.shape, slope.dtype)
+        _finish(slope, bias, activation, out)
+    else:
+        _finish(out, bias, activation)
     saved = (rows, weight, slope, activation, x.shape)
     return out if x.ndim == 2 else out.reshape(*x.shape[:-1], out.shape[-1]), saved
 
 
 def infer(x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None, *, activation: str | None) -> np.ndarray:
-    out = _product(x, weight, bias, activation)[1]
-    if activation == "gelu":
-        activations.gelu_into(out.reshape(-1), None, out.reshape(-1), "none")
+    out = _dot(x.reshape(-1, x.shape[-1]), weight.T)
+    _finish(out, bias, activation)
     return out.reshape(*x.shape[:-1], out.shape[-1])
-
-
-def _before_activation(g: np.ndarray, slope: np.ndarray, activation: str | None) -> np.ndarray:
-    if activation is None:
-        return g
-    if activation == "relu":
-        return np.multiply(g, slope > CONSTANTS[slope.dtype.char].zero)
-    if activation == "gelu":
-        return np.multiply(g, slope, out=slope)  # it is nobody else's
-    block = activations.tanh_backward_block if activation == "tanh" else activations.sigmoid_backward_block
-    return sweep(block, slope, g)
 
 
 def backward(xp: Any, g: Any, saved: Any, needs: Any) -> tuple:
     rows, weight, slope, activation, shape = saved
-    g = _before_activation(g.reshape(slope.shape), slope, activation)
+    g = g.reshape(slope.shape)
+    if activation == "gelu":
+        g = multiply_into(slope, g)  # it is nobody else's
+    elif activation is not None:
+        g = sweep(_BACKWARD[activation], slope, g)
     g_x = g_weight = g_bias = None
     if needs[1]:
-        g_weight = np.dot(g.T, rows)
+        g_weight = _dot(g.T, rows)
     if needs[2]:
         g_bias = np.dot(ones(g.shape[0], g.dtype), g)
     if needs[0]:
-        g_x = np.dot(g, weight)
+        g_x = _dot(g, weight)
         g_x = g_x if len(shape) == 2 else g_x.reshape(shape)
     return g_x, g_weight, g_bias
 
