@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -146,6 +147,12 @@ class Ours:
 
             cupy.cuda.get_current_stream().synchronize()
 
+    def fit(self, x: np.ndarray, y: np.ndarray, epochs: int) -> None:
+        """Train a new net from the beginning, with `fit`."""
+        model, criterion = make_model(self.spec)
+        pnn.fit(model, criterion, make_optimizer(self.spec, model.parameters()), train=(x, y), epochs=epochs,
+                batch_size=self.spec["batch"], progress=False)
+
     def load(self, weights: dict[str, np.ndarray]) -> None:
         self.model.load_state_dict(weights)
 
@@ -161,11 +168,8 @@ class Ours:
         loss.backward()
         found = {name: parameter.grad for name, parameter in self.model.named_parameters()}
         self.optimizer.zero_grad()
-        return loss.numpy(), {name: pnn.to_numpy(_dense(g)) for name, g in found.items()}
-
-
-def _dense(gradient: Any) -> Any:
-    return gradient.to_dense() if hasattr(gradient, "to_dense") else getattr(gradient, "data", gradient)
+        return loss.numpy(), {
+            name: pnn.to_numpy(g.dense() if hasattr(g, "dense") else g) for name, g in found.items()}
 
 
 def limit_threads(threads: int) -> None:
@@ -173,3 +177,12 @@ def limit_threads(threads: int) -> None:
     from threadpoolctl import threadpool_limits
 
     threadpool_limits(threads)
+
+
+def make_product(values: np.ndarray, device: str, precision: str) -> tuple[Callable[[], Any], Callable[[], Any]]:
+    """A square product to time, and what waits for it."""
+    if device == "cpu":
+        return (lambda: values @ values), (lambda: None)
+    from benchmark import ours_cuda
+
+    return ours_cuda.make_product(values, precision)

@@ -6,6 +6,7 @@ process, on one thread, and the median round of each is reported, so that a busy
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import statistics
@@ -90,10 +91,8 @@ def first_forward() -> str:
 def measure() -> dict[str, float]:
     """The figures by name; PyTorch's are left out where it is not installed."""
     functions = dict(zip(("ours forward", "ours both"), ours(LENGTH), strict=True))
-    try:
+    with contextlib.suppress(ImportError):
         functions |= dict(zip(("torch forward", "torch both"), theirs(LENGTH), strict=True))
-    except ImportError:
-        pass
     seconds = median_times(functions, ROUNDS)
     figures = {f"{name}, µs an operation": 1e6 * value / (OPERATIONS * LENGTH) for name, value in seconds.items()}
     if "torch both" in seconds:

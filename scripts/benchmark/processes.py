@@ -24,14 +24,16 @@ class Failed(Exception):
     """A contender raised; the message has its traceback."""
 
 
-def environment(threads: int, *, keep_forced: bool = False) -> dict[str, str]:
+def environment(threads: int, device: str = "cpu", keep_forced: bool = False) -> dict[str, str]:
     """What a contender's process finds in its environment, the same for all.
 
-    Idle threads sleep at once or soon; `worker.rest` waits for those that do not.
+    Pools keep their own ways of waiting for work, which a step may gain by: `worker.rest` waits until they sleep.
     """
     found = {name: value for name, value in os.environ.items() if keep_forced or name not in FORCED_KERNELS}
     found.update(dict.fromkeys(_THREADS, str(threads)))
-    found.update(PYTHONPATH=str(FOLDER), PYTHONHASHSEED="0", JAX_PLATFORMS=found.get("JAX_PLATFORMS", "cpu"))
+    found.update(PYTHONPATH=str(FOLDER), JAX_PLATFORMS=device, XLA_PYTHON_CLIENT_PREALLOCATE="false")
+    if device == "cpu" and threads == 1:
+        found["XLA_FLAGS"] = found.get("XLA_FLAGS", "") + " --xla_cpu_multi_thread_eigen=false"
     return found
 
 
@@ -54,14 +56,13 @@ class Process:
         As many as BLAS and every other pool may use.
     """
 
-    def __init__(self, contender: str, threads: int, *, keep_forced: bool = False,
-                 extra: dict[str, str] | None = None) -> None:
+    def __init__(self, contender: str, threads: int, *, device: str = "cpu", keep_forced: bool = False,
+                 core: bool = False) -> None:
         self.contender = contender
-        command = [sys.executable, "-m", "benchmark.worker", contender, str(threads)]
+        command = [sys.executable, "-m", "benchmark.worker", contender, str(threads), *(["--core"] if core else [])]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-                                         encoding="utf-8",
-                                         env={**environment(threads, keep_forced=keep_forced), **(extra or {})})
-        chosen = processors(threads)
+                                         encoding="utf-8", env=environment(threads, device, keep_forced))
+        chosen = processors(threads) if device == "cpu" else None
         if chosen is not None:
             os.sched_setaffinity(self._process.pid, chosen)  # before its libraries count processors
         try:

@@ -30,13 +30,16 @@ class Comparison(NamedTuple):
         return self.peer / self.ours
 
 
-def compare(ours: Process, peer: Process, seconds: float) -> Comparison:
-    """Take turns, ours, theirs, ours, theirs, until the median ratio is stable or the seconds are over."""
-    steps = [max(1, round(TURN / min(process.ask("time", steps=1) for _ in range(2)))) for process in (ours, peer)]
+def compare(ours: Process, peer: Process, seconds: float, command: str = "time") -> Comparison:
+    """Take turns, ours, theirs, ours, theirs, until the median ratio is stable or the seconds are over.
+
+    `command` is what a turn asks for: "time", or "time_fit" for whole trainings.
+    """
+    steps = [max(1, round(TURN / min(process.ask(command, steps=1) for _ in range(2)))) for process in (ours, peer)]
     pairs: list[tuple[float, float]] = []
     end = time.perf_counter() + seconds
     while len(pairs) < FEWEST or (time.perf_counter() < end and len(pairs) < MOST and error_of(pairs) > STABLE):
-        pairs.append((ours.ask("time", steps=steps[0]), peer.ask("time", steps=steps[1])))
+        pairs.append((ours.ask(command, steps=steps[0]), peer.ask(command, steps=steps[1])))
     return Comparison(statistics.median(a for a, _ in pairs), statistics.median(b for _, b in pairs),
                       error_of(pairs), len(pairs))
 

@@ -1,6 +1,6 @@
 """One contender in a process of its own: reads commands as lines of JSON, answers each with a line of JSON.
 
-    python -m benchmark.worker CONTENDER
+    python -m benchmark.worker CONTENDER THREADS [--core]
 
 started by `processes.Process`, with the folder of this package on the path. What libraries print goes to stderr.
 """
@@ -22,7 +22,15 @@ CONTENDERS = {
     "ours": ("ours", "Ours", "eager"),
     "torch eager": ("torch_peer", "TorchPeer", "eager"),
     "torch compile": ("torch_peer", "TorchPeer", "compile"),
+    "torch reduce-overhead": ("torch_peer", "TorchPeer", "reduce-overhead"),
+    "torch captured": ("torch_peer", "TorchPeer", "captured"),
+    "jax": ("jax_peer", "JaxPeer", "jit"),
+    "scikit-learn": ("sklearn_peer", "SklearnPeer", "fit"),
 }
+#: Steps before anything is timed: they compile and record what has to be.
+WARM_UP = 3
+#: Batches of the data that `fit` goes through in an epoch.
+EPOCH = 64
 
 
 class Worker:
@@ -33,7 +41,7 @@ class Worker:
         self.module = importlib.import_module(f"benchmark.{module}")
         self.module.limit_threads(threads)
         self.make = getattr(self.module, name)
-        self.position = 0
+        self.threads, self.position = threads, 0
 
     def build(self, spec: dict[str, Any], device: str, precision: str) -> None:
         """Make the net, its optimiser and its batches, and run what has to be compiled or recorded first."""
@@ -41,12 +49,15 @@ class Worker:
 
         self.contender = self.make(spec, device, precision, self.mode)
         self.batches = make_batches(spec)
-        for batch in self.batches[:3]:
-            self.contender.step(self.contender.put(batch))
+        self._run(WARM_UP)
+
+    def _run(self, steps: int) -> None:
+        for number in range(steps):
+            self.contender.step(self.contender.put(self.batches[number % len(self.batches)]))
         self.contender.synchronize()
 
     def time(self, steps: int) -> float:
-        """Seconds per step over so many, after one that is not counted, over batches that were never seen before."""
+        """Seconds per step over so many, after one that is not counted, over copies of the batches made just now."""
         batches = [self.contender.put(batch) for batch in self.batches]
         step, count = self.contender.step, len(batches)
         step(batches[self.position % count])
@@ -59,6 +70,73 @@ class Worker:
         self.position += 1 + steps
         rest()
         return seconds / steps
+
+    def time_fit(self, steps: int) -> float:
+        """Seconds per step of a whole `fit` of a new net, over as many epochs as come next to so many steps."""
+        import numpy as np
+
+        from benchmark.workloads import make_batches
+
+        parts = make_batches(self.contender.spec, EPOCH)
+        x, y = (np.concatenate(arrays) for arrays in zip(*parts))
+        epochs = max(1, round(steps / EPOCH))
+        start = time.perf_counter()
+        self.contender.fit(x, y, epochs)
+        seconds = time.perf_counter() - start
+        rest()
+        return seconds / (epochs * EPOCH)
+
+    def record(self, workload: str, device: str, weights: str, results: str, **options: Any) -> None:
+        """The parity check's arrays of this contender, into a file."""
+        from benchmark import parity
+
+        parity.record(self.make, workload, device, Path(weights), Path(results), mode=self.mode, **options)
+
+    def peak_memory(self, spec: dict[str, Any], device: str, precision: str) -> float | None:
+        """Bytes at the peak of a few steps, above those after import and building. For a process of its own.
+
+        The same steps of a tiny net come first, so that code and libraries' own buffers are there before.
+        """
+        from benchmark import memory
+        from benchmark.workloads import make_batches, tiny
+
+        if device == "cpu":
+            self.build(tiny(spec), device, precision)
+        self.contender = self.make(spec, device, precision, self.mode)
+        self.batches = make_batches(spec)
+        if hasattr(self.contender, "compile"):
+            self.contender.compile(self.contender.put(self.batches[0]))
+        gauge: Any = memory if device == "cpu" else self.module
+        before = gauge.level()
+        self._run(WARM_UP)
+        gauge.forget_peak()
+        self._run(len(self.batches))
+        peak = gauge.peak()
+        return None if peak is None or before is None else peak - before
+
+    def product_rate(self, device: str, precision: str) -> float:
+        from benchmark import floors
+
+        return floors.product_rate(self.module, device, precision)
+
+    def bandwidth(self, device: str, distinct: float) -> float:
+        from benchmark import floors
+
+        return floors.bandwidth(distinct, self.threads) if device == "cpu" else self.module.bandwidth(distinct)
+
+    def profile(self, steps: int) -> list[dict[str, Any]]:
+        """Rows of `profiling.Profile.table`, of so many steps; nothing can be timed in this process afterwards."""
+        from benchmark.profiling import Profile
+
+        profile = Profile()
+        profile.install(self.contender)
+        batches = [self.contender.put(batch) for batch in self.batches]
+        self.contender.step(batches[0])
+        profile.clear()
+        start = time.perf_counter()
+        for number in range(steps):
+            self.contender.step(batches[number % len(batches)])
+        return profile.table(steps, time.perf_counter() - start)
 
 
 def rest(limit: float = 0.5) -> None:
@@ -78,18 +156,17 @@ def private_stdout() -> TextIO:
     return pipe
 
 
-def main(contender: str, threads: int) -> None:
+def main(contender: str, threads: int, core: bool) -> None:
     answers = private_stdout()
     sys.path.insert(0, str(ROOT))
-    if os.environ.get("PORTABLE_NN_BENCH_CORE"):
+    if core:
         sys.modules["numba"] = None  # type: ignore[assignment]  # its import fails, as where it is not installed
     worker: Any = None
     for line in sys.stdin:
         command, options = json.loads(line)
         try:
             if command == "start":
-                worker = Worker(contender, threads)
-                answer: Any = {"value": None}
+                worker, answer = Worker(contender, threads), {"value": None}
             else:
                 answer = {"value": getattr(worker, command)(**options)}
         except Exception as error:
@@ -99,4 +176,4 @@ def main(contender: str, threads: int) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]))
+    main(sys.argv[1], int(sys.argv[2]), "--core" in sys.argv[3:])

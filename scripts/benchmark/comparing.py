@@ -1,0 +1,135 @@
+"""One workload beside each of its peers: parity once, time in turns, peak memory in processes of their own."""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from benchmark.parity import TOLERANCE, differences
+from benchmark.processes import Failed, Missing, Process
+from benchmark.shapes import operations, traffic
+from benchmark.timing import Comparison, compare
+from benchmark.workloads import WORKLOADS, for_parity
+
+PEERS = {"cpu": ("torch eager", "torch compile", "jax", "scikit-learn"),
+         "cuda": ("torch eager", "torch reduce-overhead", "torch captured", "jax")}
+#: Whose whole `fit` is timed, not single steps.
+FITTERS = ("scikit-learn",)
+_WIDE_EPS = {"scikit-learn": 1e-300}
+
+
+class Bench:
+    """What all workloads of a run share: options, and what the machine can do.
+
+    Attributes
+    ----------
+    skipped : dict
+        Peer -> why it was not measured.
+    differing : list of str
+        Parity checks that failed.
+    """
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        self.options = options
+        self.skipped: dict[str, str] = {}
+        self.differing: list[str] = []
+        self._rate: float | None = None
+
+    def process(self, contender: str) -> Process:
+        core = self.options.core and contender == "ours"
+        return Process(contender, self.options.threads, device=self.options.device, core=core,
+                       keep_forced=self.options.keep_openblas)
+
+    def setting(self, spec: dict[str, Any]) -> dict[str, Any]:
+        return {"spec": spec, "device": self.options.device, "precision": self.options.precision}
+
+    def peers(self, name: str) -> list[str]:
+        """The peers of a workload that were asked for and are there."""
+        chosen = self.options.peer or PEERS[self.options.device]
+        mlp = WORKLOADS[name]["kind"] == "mlp"
+        return [peer for peer in chosen if peer not in self.skipped and (mlp or peer not in FITTERS)]
+
+    @contextmanager
+    def tolerant(self, peer: str) -> Iterator[None]:
+        """Within this context a peer that is missing is noted, and one that fails is reported."""
+        try:
+            yield
+        except Missing as error:
+            self.skipped[peer] = str(error)
+            print(f"{peer} is left out: {error}", flush=True)
+        except Failed as error:
+            print(f"{peer} failed: {str(error).strip().splitlines()[-1]}", flush=True)
+
+    def floor(self, ours: Process, spec: dict[str, Any]) -> float:
+        """Seconds that a step takes at the rate of this machine's products or at that of its memory."""
+        setting = {"device": self.options.device}
+        if self._rate is None:
+            self._rate = ours.ask("product_rate", precision=self.options.precision, **setting)
+        moved = traffic(spec)
+        return max(operations(spec) / self._rate, moved / ours.ask("bandwidth", distinct=moved / 2, **setting))
+
+    def check(self, name: str) -> str:
+        """Compare with each peer in float64; returns a line that says how far they differ at most."""
+        found: list[str] = []
+        with tempfile.TemporaryDirectory() as folder:
+            weights, results = Path(folder, "weights.npz"), Path(folder, "ours.npz")
+            self._record("ours", name, weights, results, {})
+            for peer in self.peers(name):
+                ours, options = results, {}
+                if peer in _WIDE_EPS:
+                    ours, options = Path(folder, f"ours {peer}.npz"), {"eps": _WIDE_EPS[peer]}
+                    self._record("ours", name, weights, ours, options)
+                with self.tolerant(peer):
+                    theirs = Path(folder, f"{peer}.npz")
+                    self._record(peer, name, weights, theirs, options)
+                    worst = max(differences(ours, theirs).values())
+                    found.append(f"{peer} {worst:.0e}")
+                    if worst > TOLERANCE:
+                        self.differing.append(f"{name} and {peer}: {differences(ours, theirs)}")
+        batch = for_parity(name)["batch"]
+        fewer = f", batch {batch}" if batch != WORKLOADS[name]["batch"] else ""
+        return f"{name}: differs in float64{fewer} by {', '.join(found)}"
+
+    def _record(self, contender: str, name: str, weights: Path, results: Path, options: dict[str, Any]) -> None:
+        with self.process(contender) as process:
+            process.ask("record", workload=name, weights=str(weights), results=str(results),
+                        device=self.options.device, **options)
+
+    def times(self, name: str) -> tuple[dict[str, Comparison], float]:
+        """A comparison with each peer, and the floor in seconds."""
+        spec, found = WORKLOADS[name], {}
+        with self.process("ours") as ours:
+            ours.ask("build", **self.setting(spec))
+            floor = self.floor(ours, spec)
+            for name_of_peer in self.peers(name):
+                with self.tolerant(name_of_peer), self.process(name_of_peer) as peer:
+                    peer.ask("build", **self.setting(spec))
+                    command = "time_fit" if name_of_peer in FITTERS else "time"
+                    found[name_of_peer] = compare(ours, peer, self.options.seconds, command)
+        return found, floor
+
+    def peak(self, contender: str, spec: dict[str, Any]) -> float | None:
+        """Bytes at the peak of a step above those after import and building, or None where that is not known."""
+        with self.tolerant(contender), self.process(contender) as process:
+            return process.ask("peak_memory", **self.setting(spec))
+        return None
+
+    def rows(self, name: str) -> list[dict[str, Any]]:
+        """What the JSON holds: one row for each peer."""
+        spec = WORKLOADS[name]
+        compared, floor = self.times(name)
+        wanted = "memory" not in self.options.skip
+        ours_peak = self.peak("ours", spec) if wanted else None
+        return [{"workload": name, "device": self.options.device, "threads": self.options.threads,
+                 "ours_ms": 1e3 * found.ours, "peer": peer, "peer_ms": 1e3 * found.peer, "ratio": found.ratio,
+                 "floor_ms": 1e3 * floor, "ours_peak_mb": megabytes(ours_peak),
+                 "peer_peak_mb": megabytes(self.peak(peer, spec) if wanted and peer not in FITTERS else None)}
+                for peer, found in compared.items()]
+
+
+def megabytes(count: float | None) -> float | None:
+    return None if count is None else count / 1e6
