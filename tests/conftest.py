@@ -55,7 +55,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def _parameters(name: str) -> list[Any]:
     """The backends of a name; none where it is missing, which `tests/meta/test_backends.py` says once."""
     try:
-        return [pytest.param(backend, id=backend.name) for backend in make_backends(name)]
+        return [pytest.param(backend, id=name if name in GUESTS else backend.name) for backend in make_backends(name)]
     except Unavailable:
         return []
 

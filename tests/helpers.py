@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import importlib
 import math
+import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import array_api_compat
 import numpy as np
 
-#: What `pytest --backend NAME` accepts. The first four are run when no name is given, the guests only when named.
+#: What `pytest --backend NAME` accepts. The first four are run when no name is given, the others only when named.
+#: `cupy-emulated` is no CuPy: a stand-in for it on the host, which proves the logic of what is written for a GPU.
 BACKENDS = ("numpy", "readonly", "strict", "cupy")
-GUESTS = ("torch", "jax")
+GUESTS = ("torch", "jax", "cupy-emulated")
 
 #: The version of the standard that the library is written for; newer names must not creep in.
 API_VERSION = "2024.12"
@@ -179,8 +182,8 @@ def make_backends(name: str) -> list[Backend]:
         return [Backend(name, array_api_compat.array_namespace(np.empty(0)), "cpu", read_only=name == "readonly")]
     if name == "strict":
         return _strict()
-    if name == "cupy":
-        return [_cupy()]
+    if name in ("cupy", "cupy-emulated"):
+        return [_cupy(name)]
     library = _import(name)
     x = library.empty(0) if name == "torch" else importlib.import_module("jax.numpy").empty(0)
     return [Backend(name, array_api_compat.array_namespace(x), array_api_compat.device(x))]
@@ -201,8 +204,12 @@ def _strict() -> list[Backend]:
             for name, device in zip(names, devices, strict=True)]
 
 
-def _cupy() -> Backend:
+def _cupy(name: str) -> Backend:
+    if name == "cupy-emulated":
+        _stand_in()
     cupy = _import("cupy")
+    if hasattr(cupy, "is_stand_in") != (name == "cupy-emulated"):
+        raise Unavailable("this process has imported the other one of CuPy and its stand-in")
     try:
         if cupy.cuda.runtime.getDeviceCount() == 0:
             raise Unavailable("CuPy is installed, but there is no GPU")
@@ -210,3 +217,14 @@ def _cupy() -> Backend:
         raise Unavailable(f"CuPy is installed, but finds no GPU: {error}") from error
     x = cupy.empty(0)
     return Backend("cupy", array_api_compat.array_namespace(x), x.device)
+
+
+def _stand_in() -> None:
+    """Let `import cupy` find the stand-in from now on, in this process."""
+    from tests.cuda.emulation.build import missing
+
+    if reason := missing():
+        raise Unavailable(reason)
+    folder = str(Path(__file__).parent / "cuda" / "stand_in")
+    if folder not in sys.path:
+        sys.path.insert(0, folder)

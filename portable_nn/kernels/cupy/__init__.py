@@ -1,3 +1,5 @@
-"""Fast paths on CuPy arrays. There are none yet: every operation runs there as its generic pair."""
+"""Fast paths on CuPy arrays: raw CUDA kernels, one for a whole fused operation; see `launch` for how they are made."""
 
 from __future__ import annotations
+
+from portable_nn.kernels.cupy import activations  # noqa: F401  (each registers its kernels)

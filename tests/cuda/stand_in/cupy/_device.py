@@ -1,0 +1,161 @@
+"""Devices, streams and graphs of the stand-in: two "GPUs", where everything runs at once and in order."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+COUNT = 2
+_local = threading.local()
+
+
+class CUDARuntimeError(RuntimeError):
+    pass
+
+
+def current_device() -> int:
+    return getattr(_local, "device", 0)
+
+
+class Device:
+    def __init__(self, device: Any = None) -> None:
+        self.id = current_device() if device is None else int(getattr(device, "id", device))
+        if not 0 <= self.id < COUNT:
+            raise CUDARuntimeError("cudaErrorInvalidDevice: invalid device ordinal")
+        self._before: list[int] = []
+
+    mem_info = (80 * 2**30, 80 * 2**30)
+    compute_capability = "90"
+    attributes = {"MultiProcessorCount": 4, "MaxSharedMemoryPerBlockOptin": 227 * 1024, "WarpSize": 32}
+
+    def __int__(self) -> int:
+        return self.id
+
+    def __eq__(self, other: Any) -> bool:
+        return isinstance(other, Device) and self.id == other.id
+
+    def __hash__(self) -> int:
+        return self.id
+
+    def __repr__(self) -> str:
+        return f"<CUDA Device {self.id}>"
+
+    def __enter__(self) -> Device:
+        self._before.append(current_device())
+        _local.device = self.id
+        return self
+
+    def __exit__(self, *exception: Any) -> None:
+        _local.device = self._before.pop()
+
+    def use(self) -> None:
+        _local.device = self.id
+
+    def synchronize(self) -> None:
+        refuse_capture("cudaDeviceSynchronize")
+
+
+class Graph:
+    """What a stream recorded: functions that do it again, in the memory it was recorded with."""
+
+    def __init__(self, steps: list[Callable[[], None]]) -> None:
+        self.steps = steps
+
+    def launch(self, stream: Any = None) -> None:
+        for step in self.steps:
+            step()
+
+    def upload(self, stream: Any = None) -> None:
+        pass
+
+
+class Stream:
+    def __init__(self, null: bool = False, non_blocking: bool = False, ptds: bool = False) -> None:
+        self.ptr = 0 if null else id(self)
+        self._steps: list[Callable[[], None]] | None = None
+
+    def __enter__(self) -> Stream:
+        _local.streams = [*getattr(_local, "streams", []), self]
+        return self
+
+    def __exit__(self, *exception: Any) -> None:
+        _local.streams.pop()
+
+    def use(self) -> Stream:
+        _local.streams = [*getattr(_local, "streams", [])[:-1], self]
+        return self
+
+    def is_capturing(self) -> bool:
+        return self._steps is not None
+
+    def begin_capture(self, mode: Any = None) -> None:
+        if self.ptr == 0:
+            raise RuntimeError("cannot capture on the default (legacy) stream")
+        self._steps = []
+
+    def end_capture(self) -> Graph:
+        steps, self._steps = self._steps, None
+        if steps is None:
+            raise CUDARuntimeError("cudaErrorIllegalState: the stream is not capturing")
+        return Graph(steps)
+
+    def synchronize(self) -> None:
+        if self.is_capturing():
+            raise CUDARuntimeError("cudaErrorStreamCaptureUnsupported: not permitted when stream is capturing")
+
+    def record(self, event: Any = None) -> Any:
+        return event or Event()
+
+    def wait_event(self, event: Any) -> None:
+        pass
+
+    @property
+    def done(self) -> bool:
+        return True
+
+
+class ExternalStream(Stream):
+    pass
+
+
+class Event:
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        pass
+
+    def record(self, stream: Any = None) -> None:
+        pass
+
+    def synchronize(self) -> None:
+        pass
+
+    done = True
+
+
+Stream.null = Stream(null=True)  # type: ignore[attr-defined]
+
+
+def current_stream() -> Stream:
+    streams = getattr(_local, "streams", None)
+    return streams[-1] if streams else Stream.null  # type: ignore[attr-defined]
+
+
+def record(step: Callable[[], None]) -> None:
+    """Have the step done again by the graph that the current stream records, if it records one."""
+    steps = current_stream()._steps
+    if steps is not None:
+        steps.append(step)
+
+
+def refuse_capture(what: str) -> None:
+    if current_stream().is_capturing():
+        raise CUDARuntimeError(f"cudaErrorStreamCaptureUnsupported: operation not permitted when stream is capturing "
+                               f"({what})")
+
+
+runtime = SimpleNamespace(getDeviceCount=lambda: COUNT, getDevice=current_device, CUDARuntimeError=CUDARuntimeError,
+                          setDevice=lambda device: Device(device).use(), runtimeGetVersion=lambda: 13000,
+                          driverGetVersion=lambda: 13000, deviceSynchronize=lambda: refuse_capture("synchronize"),
+                          streamIsCapturing=lambda pointer: current_stream().is_capturing(),
+                          deviceGetAttribute=lambda attribute, device: 4, is_hip=False)

@@ -1,0 +1,90 @@
+"""Memory as a GPU's allocator gives it: aligned, with nothing sensible in it, and with guards on both sides."""
+
+from __future__ import annotations
+
+import contextvars
+import weakref
+from typing import Any
+
+import numpy as np
+
+#: Bytes before and after each piece, all bits set: NaN if they are read, and seen to be changed if they are written.
+GUARD = 512
+FILL = 0xFF
+#: The bytes that a piece lies in -> the piece: how the owner of a view is found.
+_pieces: weakref.WeakValueDictionary[int, Piece] = weakref.WeakValueDictionary()
+
+
+class Piece:
+    """Some bytes of "device" memory."""
+
+    def __init__(self, size: int, device: int) -> None:
+        self.size, self.device, self.pool = size, device, current_pool()
+        self._whole = np.full(size + 3 * GUARD, FILL, dtype=np.uint8)
+        start = GUARD + -self._whole.ctypes.data % GUARD
+        self.bytes = self._whole[start:start + size]
+        self._before, self._after = self._whole[start - GUARD:start], self._whole[start + size:start + size + GUARD]
+        self.ptr = int(self._whole.ctypes.data) + start
+        _pieces[id(self._whole)] = self
+        self.pool.take(size)
+
+    def intact(self) -> bool:
+        return bool((self._before == FILL).all() and (self._after == FILL).all())
+
+    def __del__(self) -> None:
+        if hasattr(self, "ptr"):
+            self.pool.give_back(self.size)
+
+
+def owner(a: np.ndarray) -> Piece | None:
+    """The piece that a NumPy array is a view of."""
+    while isinstance(a.base, np.ndarray):
+        a = a.base
+    return _pieces.get(id(a))
+
+
+class MemoryPool:
+    """Counts what its arrays use, in CuPy's units of 512 bytes; what is given back stays its own, as CuPy's does."""
+
+    def __init__(self, allocator: Any = None) -> None:
+        self._used = self._total = 0
+
+    def take(self, size: int) -> None:
+        self._used += -(-size // 512) * 512
+        self._total = max(self._total, self._used)
+
+    def give_back(self, size: int) -> None:
+        self._used -= -(-size // 512) * 512
+
+    def malloc(self, size: int) -> Any:
+        raise NotImplementedError("of a stand-in's pool only `using_allocator(pool.malloc)` is there")
+
+    def used_bytes(self) -> int:
+        return self._used
+
+    def total_bytes(self) -> int:
+        return self._total
+
+    def free_bytes(self) -> int:
+        return self._total - self._used
+
+    def free_all_blocks(self, stream: Any = None) -> None:
+        self._total = self._used
+
+
+default_pool = MemoryPool()
+_current: contextvars.ContextVar[MemoryPool] = contextvars.ContextVar("pool", default=default_pool)
+current_pool = _current.get
+
+
+class using_allocator:
+    """`with using_allocator(pool.malloc):` for the arrays that are made inside."""
+
+    def __init__(self, allocator: Any = None) -> None:
+        self._pool = default_pool if allocator is None else allocator.__self__
+
+    def __enter__(self) -> None:
+        self._token = _current.set(self._pool)
+
+    def __exit__(self, *exception: Any) -> None:
+        _current.reset(self._token)

@@ -1,0 +1,3 @@
+"""What the library asks of cupyx; see the stand-in `cupy` beside it."""
+
+from __future__ import annotations
