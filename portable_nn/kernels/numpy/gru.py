@@ -6,12 +6,14 @@ W_hh's rows, those of the last three W_ih's. The rows of r and z are halved: σ(
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from portable_nn.kernels.numpy import sequences
 from portable_nn.kernels.numpy.blocks import CONSTANTS
+from portable_nn.kernels.numpy.buffers import empty, scratch
 from portable_nn.kernels.registry import register
 
 #: Of the gates r, z, n those that come first, second, … among W_hh's rows here.
@@ -26,31 +28,29 @@ class Saved(NamedTuple):
     outside: np.ndarray | None
 
 
-def _pack(rows: np.ndarray, weight_ih: Any, weight_hh: Any, bias_ih: Any, bias_hh: Any) -> tuple:
-    """The weights of b_n, r, z, with r and z halved; and a_n of all steps, (T, H, B)."""
-    hidden = weight_hh.shape[1]
+def prepare(x: Any, h: Any, weight_ih: Any, weight_hh: Any, bias_ih: Any, bias_hh: Any, lengths: Any, reverse: bool,
+            keep: bool) -> tuple[Saved, np.ndarray, np.ndarray]:
+    """Room for all steps, with inputs and initial state in place, for the gates of the last alone unless they are to be
+    kept; the weights of b_n, r, z; and a_n of all steps, (T, H, B)."""
+    (batch, steps, _), hidden = x.shape, weight_hh.shape[1]
+    outside = sequences.invalid_steps(lengths, steps, reverse)
+    rows = sequences.pack_input(x, h, hidden, outside, reverse)
     weight = sequences.pack_weights(GATES, weight_ih, weight_hh, bias_ih, bias_hh)
     weight[:hidden, hidden + 1:] = 0
     weight[:hidden, hidden] = 0 if bias_hh is None else bias_hh[2 * hidden:]
-    weight[hidden:] *= 0.5
     a_n = np.matmul(weight_ih[2 * hidden:], rows[:-1, hidden + 1:])
     if bias_ih is not None:
         np.add(a_n, bias_ih[2 * hidden:, None], out=a_n)
-    return weight, a_n
+    gates = empty((steps if keep else 1, 4 * hidden, batch), x.dtype)
+    return Saved(rows, gates, outside), weight, a_n
 
 
-def _run(x: Any, h: Any, weight_ih: Any, weight_hh: Any, bias_ih: Any, bias_hh: Any, lengths: Any, reverse: bool,
-         keep: bool) -> Saved:
-    """All steps; the gates of the last alone, unless they are to be kept."""
-    batch, steps, _ = x.shape
-    hidden = weight_hh.shape[1]
-    outside = sequences.invalid_steps(lengths, steps, reverse)
-    rows = sequences.pack_input(x, h, hidden, outside, reverse)
-    weight, a_n = _pack(rows, weight_ih, weight_hh, bias_ih, bias_hh)
-    gates = np.empty((steps if keep else 1, 4 * hidden, batch), dtype=x.dtype)
-    half = CONSTANTS[x.dtype.char].half
-    for step in range(steps):
-        now, h_old, h_new = gates[step if keep else 0], rows[step, :hidden], rows[step + 1, :hidden]
+def _take_steps(saved: Saved, weight: np.ndarray, a_n: np.ndarray) -> None:
+    rows, gates, outside = saved
+    hidden, half = a_n.shape[1], CONSTANTS[a_n.dtype.char].half
+    weight[hidden:] *= 0.5
+    for step in range(len(a_n)):
+        now, h_old, h_new = gates[step % len(gates)], rows[step, :hidden], rows[step + 1, :hidden]
         z, sigmoids, n = now[:3 * hidden], now[hidden:3 * hidden], now[3 * hidden:]
         np.dot(weight, rows[step], out=z)
         np.tanh(sigmoids, out=sigmoids)
@@ -64,24 +64,26 @@ def _run(x: Any, h: Any, weight_ih: Any, weight_hh: Any, bias_ih: Any, bias_hh: 
         np.add(h_new, n, out=h_new)
         if outside is not None and outside[step].any():
             np.copyto(h_new, h_old, where=outside[step])
-    return Saved(rows, gates, outside)
 
 
-def _results(saved: Saved, hidden: int, reverse: bool, keep: bool) -> tuple:
+def results(saved: Saved, hidden: int, reverse: bool, keep: bool) -> tuple:
+    """y and the last h."""
     y = sequences.put_out(saved.rows[1:, :hidden], saved.outside, reverse, copy=not keep)
     return y, np.array(saved.rows[-1, :hidden].T, order="C")
 
 
 def forward(x: Any, h: Any, weight_ih: Any, weight_hh: Any, bias_ih: Any, bias_hh: Any, lengths: Any, *,
             reverse: bool) -> tuple:
-    saved = _run(x, h, weight_ih, weight_hh, bias_ih, bias_hh, lengths, reverse, True)
-    return _results(saved, weight_hh.shape[1], reverse, True), saved
+    saved, weight, a_n = prepare(x, h, weight_ih, weight_hh, bias_ih, bias_hh, lengths, reverse, True)
+    _take_steps(saved, weight, a_n)
+    return results(saved, weight_hh.shape[1], reverse, True), saved
 
 
 def infer(x: Any, h: Any, weight_ih: Any, weight_hh: Any, bias_ih: Any, bias_hh: Any, lengths: Any, *,
           reverse: bool) -> tuple:
-    saved = _run(x, h, weight_ih, weight_hh, bias_ih, bias_hh, lengths, reverse, False)
-    return _results(saved, weight_hh.shape[1], reverse, False)
+    saved, weight, a_n = prepare(x, h, weight_ih, weight_hh, bias_ih, bias_hh, lengths, reverse, False)
+    _take_steps(saved, weight, a_n)
+    return results(saved, weight_hh.shape[1], reverse, False)
 
 
 def _slopes(saved: Saved, chunk: slice, d: np.ndarray) -> np.ndarray:
@@ -107,29 +109,42 @@ def _slopes(saved: Saved, chunk: slice, d: np.ndarray) -> np.ndarray:
     return z
 
 
-def backward(xp: Any, g: Any, saved: Saved, weight_ih: Any, weight_hh: Any, reverse: Any, needs: Any) -> tuple:
+def _go_back(saved: Saved, chunk: slice, columns: np.ndarray, g_h: np.ndarray, g_out: np.ndarray | None,
+             to_h: np.ndarray) -> None:
+    """Gate gradients of a chunk's steps into columns (4 H, n, B), and g_h from after the last to before the first."""
+    hidden, batch = g_h.shape
+    through, d = np.empty_like(g_h), scratch((columns.shape[1], 4 * hidden, batch), g_h.dtype)
+    z, gates = _slopes(saved, chunk, d), d.reshape(-1, 4, hidden, batch)
+    for k in range(len(d) - 1, -1, -1):
+        if g_out is not None:
+            np.add(g_h, g_out[k], out=g_h)
+        np.multiply(gates[k], g_h, out=gates[k])
+        np.multiply(g_h, z[k], out=through)
+        np.dot(to_h, d[k, :3 * hidden], out=g_h)
+        np.add(g_h, through, out=g_h)
+    columns[...] = d.transpose(1, 0, 2)
+
+
+def through_time(go_back: Callable[..., None], g: Any, saved: Saved, weight_ih: Any, weight_hh: Any, reverse: bool,
+                 needs: tuple) -> tuple:
+    """All gradients, in chunks of steps that `go_back` goes through as `_go_back` does."""
     rows, outside = saved.rows, saved.outside
     (steps, _, batch), hidden = saved.gates.shape, weight_hh.shape[1]
     g_y = None if g[0] is None else sequences.in_order(g[0], reverse)
     g_h = np.zeros((hidden, batch), dtype=rows.dtype) if g[1] is None else np.array(g[1].T, order="C")
-    to_h = sequences.reorder(weight_hh, GATES).T
-    pieces = sequences.chunks(steps, 4 * g_h.size, batch)
+    to_h = np.ascontiguousarray(sequences.reorder(weight_hh, GATES).T)
+    chunks = sequences.chunks(steps, 4 * g_h.size, batch)
     parts = [(slice(3 * hidden), slice(hidden + 1)), (slice(hidden, None), slice(hidden, None))]
-    products = sequences.Products(rows, 4 * hidden, pieces[0], parts if any(needs[2:6]) else [],
+    products = sequences.Products(rows, 4 * hidden, chunks[0], parts if any(needs[2:6]) else [],
                                   weight_ih.T if needs[0] else None)
-    through = np.empty_like(g_h)
-    for chunk in pieces:
-        d, g_out = products.scratch(chunk), sequences.gradient_of(g_y, chunk, outside)
-        z, gates = _slopes(saved, chunk, d), d.reshape(-1, 4, hidden, batch)
-        for k in range(chunk.stop - chunk.start - 1, -1, -1):
-            if g_out is not None:
-                np.add(g_h, g_out[k], out=g_h)
-            np.multiply(gates[k], g_h, out=gates[k])
-            np.multiply(g_h, z[k], out=through)
-            np.dot(to_h, d[k, :3 * hidden], out=g_h)
-            np.add(g_h, through, out=g_h)
+    for chunk in chunks:
+        go_back(saved, chunk, products.columns_of(chunk), g_h, sequences.gradient_of(g_y, chunk, outside), to_h)
         products.add(chunk)
     return products.x_gradient(reverse), g_h.T, *_weight_gradients(products.sums, hidden, needs[2:6]), None
+
+
+def backward(xp: Any, g: Any, saved: Saved, weight_ih: Any, weight_hh: Any, reverse: Any, needs: Any) -> tuple:
+    return through_time(_go_back, g, saved, weight_ih, weight_hh, reverse, needs)
 
 
 def _weight_gradients(sums: list, hidden: int, needs: tuple) -> list:

@@ -6,6 +6,7 @@ rows of o, i and f are halved, so that one tanh over all four serves: σ(x) = 1/
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import cycle
 from typing import Any, NamedTuple
 
@@ -13,6 +14,7 @@ import numpy as np
 
 from portable_nn.kernels.numpy import sequences
 from portable_nn.kernels.numpy.blocks import CONSTANTS
+from portable_nn.kernels.numpy.buffers import empty, scratch
 from portable_nn.kernels.registry import register
 
 #: Of the gates i, f, g, o those that come first, second, … here, and the way back.
@@ -28,25 +30,30 @@ class Saved(NamedTuple):
     outside: np.ndarray | None
 
 
-def _run(x: Any, h: Any, c: Any, weight_ih: Any, weight_hh: Any, bias_ih: Any, bias_hh: Any, lengths: Any,
-         reverse: bool, keep: bool) -> Saved:
-    """All steps; gates and tanh(c) of the last two alone, unless they are to be kept."""
+def prepare(x: Any, h: Any, c: Any, hidden: int, lengths: Any, reverse: bool, keep: bool) -> Saved:
+    """Room for all steps, with the inputs and initial states in place; for gates and tanh(c) of the last two steps
+    alone, unless they are to be kept."""
     batch, steps, _ = x.shape
-    hidden = weight_hh.shape[1]
     outside = sequences.invalid_steps(lengths, steps, reverse)
     rows = sequences.pack_input(x, h, hidden, outside, reverse)
-    weight = sequences.pack_weights(GATES, weight_ih, weight_hh, bias_ih, bias_hh)
-    weight[:3 * hidden] *= 0.5
-    gates = np.empty((steps + 1 if keep else 2, 5 * hidden, batch), dtype=x.dtype)
-    tanh_c = np.empty((steps if keep else 1, hidden, batch), dtype=x.dtype)
+    gates = empty((steps + 1 if keep else 2, 5 * hidden, batch), x.dtype)
+    tanh_c = empty((steps if keep else 1, hidden, batch), x.dtype)
     gates[0, 4 * hidden:] = 0 if c is None else c.T
-    terms, half = np.empty((2 * hidden, batch), dtype=x.dtype), CONSTANTS[x.dtype.char].half
+    return Saved(rows, gates, tanh_c, outside)
+
+
+def _take_steps(saved: Saved, weight: np.ndarray) -> None:
+    rows, gates, tanh_c, outside = saved
+    _, hidden, batch = tanh_c.shape
+    weight[:3 * hidden] *= 0.5
+    terms, half = np.empty((2 * hidden, batch), dtype=rows.dtype), CONSTANTS[rows.dtype.char].half
     first, second = terms[:hidden], terms[hidden:]
-    z_all, c_all = gates[:, :4 * hidden], gates[1:, 4 * hidden:] if keep else gates[::-1, 4 * hidden:]
+    kept = len(gates) == len(rows)
+    z_all, c_all = gates[:, :4 * hidden], gates[1:, 4 * hidden:] if kept else gates[::-1, 4 * hidden:]
     parts = (z_all, z_all[:, :3 * hidden], z_all[:, :hidden], z_all[:, hidden:3 * hidden], gates[:, 3 * hidden:],
              c_all, tanh_c)
     for step, (row, h_new, z, sigmoids, o, i_f, g_c, c_new, t) in enumerate(
-            zip(rows[:steps], rows[1:, :hidden], *map(cycle, parts))):  # views are made cheapest by iteration
+            zip(rows[:-1], rows[1:, :hidden], *map(cycle, parts))):  # views are made cheapest by iteration
         np.dot(weight, row, z)
         np.tanh(z, z)
         np.multiply(sigmoids, half, sigmoids)
@@ -58,26 +65,29 @@ def _run(x: Any, h: Any, c: Any, weight_ih: Any, weight_hh: Any, bias_ih: Any, b
         if outside is not None and outside[step].any():
             np.copyto(h_new, row[:hidden], where=outside[step])
             np.copyto(c_new, g_c[hidden:], where=outside[step])
-    return Saved(rows, gates, tanh_c, outside)
 
 
-def _results(saved: Saved, hidden: int, reverse: bool, keep: bool) -> tuple:
-    rows, gates = saved.rows, saved.gates
+def results(saved: Saved, reverse: bool, keep: bool) -> tuple:
+    """y and the last h and c."""
+    rows, gates, tanh_c, outside = saved
+    hidden = tanh_c.shape[1]
     c = gates[-1 if keep else (rows.shape[0] - 1) % 2, 4 * hidden:]
-    y = sequences.put_out(rows[1:, :hidden], saved.outside, reverse, copy=not keep)
+    y = sequences.put_out(rows[1:, :hidden], outside, reverse, copy=not keep)
     return y, np.array(rows[-1, :hidden].T, order="C"), np.array(c.T, order="C")
 
 
 def forward(x: Any, h: Any, c: Any, weight_ih: Any, weight_hh: Any, bias_ih: Any, bias_hh: Any, lengths: Any, *,
             reverse: bool) -> tuple:
-    saved = _run(x, h, c, weight_ih, weight_hh, bias_ih, bias_hh, lengths, reverse, True)
-    return _results(saved, weight_hh.shape[1], reverse, True), saved
+    saved = prepare(x, h, c, weight_hh.shape[1], lengths, reverse, True)
+    _take_steps(saved, sequences.pack_weights(GATES, weight_ih, weight_hh, bias_ih, bias_hh))
+    return results(saved, reverse, True), saved
 
 
 def infer(x: Any, h: Any, c: Any, weight_ih: Any, weight_hh: Any, bias_ih: Any, bias_hh: Any, lengths: Any, *,
           reverse: bool) -> tuple:
-    saved = _run(x, h, c, weight_ih, weight_hh, bias_ih, bias_hh, lengths, reverse, False)
-    return _results(saved, weight_hh.shape[1], reverse, False)
+    saved = prepare(x, h, c, weight_hh.shape[1], lengths, reverse, False)
+    _take_steps(saved, sequences.pack_weights(GATES, weight_ih, weight_hh, bias_ih, bias_hh))
+    return results(saved, reverse, False)
 
 
 def _slopes(saved: Saved, chunk: slice, d: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -105,34 +115,48 @@ def _slopes(saved: Saved, chunk: slice, d: np.ndarray) -> tuple[np.ndarray, np.n
     return t, f
 
 
-def backward(xp: Any, g: Any, saved: Saved, weight_ih: Any, weight_hh: Any, reverse: Any, needs: Any) -> tuple:
-    rows, _, tanh_c, outside = saved
-    steps, hidden, batch = tanh_c.shape
+def _go_back(saved: Saved, chunk: slice, columns: np.ndarray, g_h: np.ndarray, g_c: np.ndarray,
+             g_out: np.ndarray | None, to_h: np.ndarray) -> None:
+    """Gate gradients of a chunk's steps into columns (4 H, n, B); g_h and g_c from after the last to before the first.
+    """
+    (hidden, batch), outside = g_h.shape, saved.outside
+    t, d = np.empty_like(g_c), scratch((columns.shape[1], 4 * hidden, batch), g_h.dtype)
+    dh, dc = _slopes(saved, chunk, d)
+    parts = (d, d[:, :hidden], d[:, hidden:].reshape(-1, 3, hidden, batch), dh, dc)
+    for k, z, z_o, z_inner, h_slope, c_slope in zip(range(len(d) - 1, -1, -1), *(part[::-1] for part in parts)):
+        held = None if outside is None else g_h * outside[chunk.start + k]
+        if g_out is not None:
+            np.add(g_h, g_out[k], g_h)
+        np.multiply(g_h, h_slope, t)
+        np.add(g_c, t, g_c)
+        np.multiply(z_o, g_h, z_o)
+        np.multiply(z_inner, g_c, z_inner)
+        np.multiply(g_c, c_slope, g_c)
+        np.dot(to_h, z, g_h)
+        if held is not None:
+            np.add(g_h, held, g_h)
+    columns[...] = d.transpose(1, 0, 2)
+
+
+def through_time(go_back: Callable[..., None], g: Any, saved: Saved, weight_ih: Any, weight_hh: Any, reverse: bool,
+                 needs: tuple) -> tuple:
+    """All gradients, in chunks of steps that `go_back` goes through as `_go_back` does."""
+    rows, (steps, hidden, batch) = saved.rows, saved.tanh_c.shape
     g_y = None if g[0] is None else sequences.in_order(g[0], reverse)
     g_h, g_c = (np.zeros((hidden, batch), dtype=rows.dtype) if x is None else np.array(x.T, order="C") for x in g[1:])
-    to_h = sequences.reorder(weight_hh, GATES).T
-    pieces = sequences.chunks(steps, 4 * g_h.size, batch)
-    products = sequences.Products(rows, 4 * hidden, pieces[0], [(slice(None), slice(None))] if any(needs[3:7]) else [],
+    to_h = np.ascontiguousarray(sequences.reorder(weight_hh, GATES).T)
+    chunks = sequences.chunks(steps, 4 * g_h.size, batch)
+    products = sequences.Products(rows, 4 * hidden, chunks[0], [(slice(None), slice(None))] if any(needs[3:7]) else [],
                                   sequences.reorder(weight_ih, GATES).T if needs[0] else None)
-    t = np.empty_like(g_c)
-    for chunk in pieces:
-        d, g_out = products.scratch(chunk), sequences.gradient_of(g_y, chunk, outside)
-        dh, dc = _slopes(saved, chunk, d)
-        parts = (d, d[:, :hidden], d[:, hidden:].reshape(-1, 3, hidden, batch), dh, dc)
-        for k, z, z_o, z_inner, h_slope, c_slope in zip(range(len(d) - 1, -1, -1), *(part[::-1] for part in parts)):
-            held = None if outside is None else g_h * outside[chunk.start + k]
-            if g_out is not None:
-                np.add(g_h, g_out[k], g_h)
-            np.multiply(g_h, h_slope, t)
-            np.add(g_c, t, g_c)
-            np.multiply(z_o, g_h, z_o)
-            np.multiply(z_inner, g_c, z_inner)
-            np.multiply(g_c, c_slope, g_c)
-            np.dot(to_h, z, g_h)
-            if held is not None:
-                np.add(g_h, held, g_h)
+    for chunk in chunks:
+        g_out = sequences.gradient_of(g_y, chunk, saved.outside)
+        go_back(saved, chunk, products.columns_of(chunk), g_h, g_c, g_out, to_h)
         products.add(chunk)
     return products.x_gradient(reverse), g_h.T, g_c.T, *_weight_gradients(products.sums, hidden, needs[3:7]), None
+
+
+def backward(xp: Any, g: Any, saved: Saved, weight_ih: Any, weight_hh: Any, reverse: Any, needs: Any) -> tuple:
+    return through_time(_go_back, g, saved, weight_ih, weight_hh, reverse, needs)
 
 
 def _weight_gradients(sums: list, hidden: int, needs: tuple) -> list:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from portable_nn.kernels.numpy.blocks import is_floating
+from portable_nn.kernels.numpy.buffers import empty, scratch
 
 #: Elements of gates in a chunk, and columns that its products should have at least.
 CHUNK, COLUMNS = 1 << 17, 512
@@ -26,7 +27,7 @@ def pack_input(x: np.ndarray, h: np.ndarray | None, hidden: int, outside: np.nda
                reverse: bool) -> np.ndarray:
     """(T + 1, H + 1 + I, B): h, ones and x of each step in the order they are taken; h but for the first is not set."""
     batch, steps, features = x.shape
-    rows = np.empty((steps + 1, hidden + 1 + features, batch), dtype=x.dtype)
+    rows = empty((steps + 1, hidden + 1 + features, batch), x.dtype)
     rows[:, hidden] = 1
     rows[0, :hidden] = 0 if h is None else h.T
     inputs = rows[:steps, hidden + 1:]
@@ -52,9 +53,9 @@ def put_out(h: np.ndarray, outside: np.ndarray | None, reverse: bool, *, copy: b
 
 def pack_weights(gates: tuple[int, ...], weight_ih: np.ndarray, weight_hh: np.ndarray,
                  *biases: np.ndarray | None) -> np.ndarray:
-    """[W_hh | b | W_ih] with the gates in this order, (G H, H + 1 + I), in column order: products are faster so."""
+    """[W_hh | b | W_ih] with the gates in this order, (G H, H + 1 + I)."""
     width, hidden = weight_hh.shape
-    packed = np.empty((hidden + 1 + weight_ih.shape[1], len(gates) * hidden), dtype=weight_hh.dtype).T
+    packed = np.empty((len(gates) * hidden, hidden + 1 + weight_ih.shape[1]), dtype=weight_hh.dtype)
     given = [b for b in biases if b is not None]
     bias = sum(given[1:], given[0]) if given else np.zeros(width, dtype=weight_hh.dtype)
     for k, gate in enumerate(gates):
@@ -110,19 +111,19 @@ class Products:
                  to_x: np.ndarray | None) -> None:
         (stop, count, batch), steps = rows.shape, largest.stop - largest.start
         self.rows, self.parts, self.to_x = rows, parts, to_x
-        self.gates, self.columns = (np.empty((steps * width * batch,), dtype=rows.dtype) for _ in range(2))
-        self.inputs = np.empty((steps * count * batch,), dtype=rows.dtype)
+        self.columns = scratch(steps * width * batch, rows.dtype)
+        self.inputs = scratch(steps * count * batch, rows.dtype)
         self.width, self.sums = width, [rows.dtype.type(0)] * len(parts)
-        self.g_x = None if to_x is None else np.empty((stop - 1, to_x.shape[0], batch), dtype=rows.dtype)
+        self.g_x = None if to_x is None else empty((stop - 1, to_x.shape[0], batch), rows.dtype)
 
-    def scratch(self, chunk: slice) -> np.ndarray:
-        """Where a chunk's gate gradients are to be written: (n, width, B)."""
+    def columns_of(self, chunk: slice) -> np.ndarray:
+        """Where a chunk's gate gradients are to be written: (width, n, B)."""
         steps, batch = chunk.stop - chunk.start, self.rows.shape[2]
-        return self.gates[:steps * self.width * batch].reshape(steps, self.width, batch)
+        return self.columns[:self.width * steps * batch].reshape(self.width, steps, batch)
 
     def add(self, chunk: slice) -> None:
-        """Take up a chunk's gate gradients from the scratch."""
-        columns = _as_columns(self.scratch(chunk), self.columns)
+        """Take up a chunk's gate gradients."""
+        columns = self.columns_of(chunk).reshape(self.width, -1)
         if self.parts:
             inputs = _as_columns(self.rows[chunk], self.inputs)
             self.sums = [known + np.dot(columns[gates], inputs[packed].T)
