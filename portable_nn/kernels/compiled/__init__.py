@@ -8,7 +8,9 @@ from __future__ import annotations
 from portable_nn.kernels.compiled import (  # noqa: F401  (each registers its kernels)
     activations,
     gru,
+    linear,
     lstm,
     norms,
+    optimizers,
     softmax,
 )

@@ -18,10 +18,13 @@ LEAST = 32_768
 BLOCK = 131_072
 
 
-def takes(x: Any, chars: str = "f") -> bool:
-    """Whether x is a large NumPy array of float32 (of a dtype whose character is among `chars`), and Numba works."""
-    return (type(x) is np.ndarray and x.size >= LEAST and x.dtype.char in chars and x.dtype.isnative and x.ndim > 0
-            and works())
+def takes(x: Any, chars: str = "f", size: int | None = None) -> bool:
+    """Whether x is a large NumPy array of float32 (of a dtype whose character is among `chars`), and Numba works.
+
+    `size` is that of the result, if it differs from that of x.
+    """
+    return (type(x) is np.ndarray and (x.size if size is None else size) >= LEAST and x.dtype.char in chars
+            and x.dtype.isnative and x.ndim > 0 and works())
 
 
 @functools.cache
@@ -46,9 +49,9 @@ def as_rows(x: np.ndarray, width: int) -> np.ndarray:
     return np.ascontiguousarray(x).reshape(-1, width)
 
 
-def elementwise(function: Callable[..., None], *arrays: np.ndarray) -> None:
-    """Run a compiled function over blocks of arrays of one shape; those it writes to must be contiguous."""
-    by_rows(function, *[flat(x) for x in arrays])
+def elementwise(function: Callable[..., None], *arrays: np.ndarray, common: tuple = ()) -> None:
+    """As `by_rows`, over arrays of one shape; those it writes to must be contiguous."""
+    by_rows(function, *[flat(x) for x in arrays], common=common)
 
 
 def by_rows(function: Callable[..., None], *arrays: np.ndarray, common: tuple = ()) -> None:

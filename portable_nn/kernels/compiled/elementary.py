@@ -12,7 +12,7 @@ from portable_nn.kernels.compiled.jit import inline
 _LOG2_E = 1.4426950408889634
 _LN2_HIGH, _LN2_LOW = 0.693359375, -2.12194440e-4  # the first has few bits: its products with n are exact
 _ROOT_HALF = 0.7071067811865476
-_DENSITY_0 = 0.3989422804014327  # 1 / √(2π)
+DENSITY_0 = 0.3989422804014327  # 1 / √(2π)
 
 
 @inline
@@ -47,6 +47,15 @@ def exp(x):
     n = np.rint(y * _LOG2_E)
     e = (exp_part((y - n * _LN2_HIGH) - n * _LN2_LOW) + 1.0) * two_to(n)
     return 0.0 if x < -87.33 else e
+
+
+@inline
+def log1p_of_share(e):
+    """log(1 + e) for 0 ≤ e ≤ 1; our minimax polynomial, 5e-9."""
+    p = ((((-0.003244024235755205 * e + 0.019851459190249443) * e - 0.05695953220129013) * e + 0.10603655129671097) * e
+         - 0.15305593609809875)
+    p = (((p * e + 0.1967593878507614) * e - 0.24954134225845337) * e + 0.3332996368408203) * e - 0.4999990165233612
+    return p * e * e + e
 
 
 @inline
