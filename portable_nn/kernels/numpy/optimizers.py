@@ -6,10 +6,14 @@ from typing import Any
 
 import numpy as np
 
+from portable_nn.kernels.numpy.buffers import scratch
+from portable_nn.kernels.numpy.threads import share
 from portable_nn.kernels.registry import register
 
-#: Elements in a block: four float32 arrays and a scratch of it fit in a megabyte of cache.
-BLOCK = 32_768
+#: Elements in a block: with 16,384 NumPy's calls take as long as their work, with 131,072 some caches are too small.
+BLOCK = 65_536
+#: Elements from which several threads are quicker than one.
+SHARED = 4 * BLOCK
 
 
 def adam_update(*arrays: np.ndarray, **options: Any) -> None:
@@ -18,15 +22,22 @@ def adam_update(*arrays: np.ndarray, **options: Any) -> None:
 
 
 def _in_blocks(function: Any, arrays: tuple[np.ndarray, ...], options: dict[str, Any]) -> None:
-    """`function(scratch, *blocks, **options)` over blocks of arrays of one length."""
-    size = arrays[0].size
+    """`function(work, *blocks, **options)` over blocks of arrays of one length."""
+    size, dtype = arrays[0].size, arrays[0].dtype
     if size <= BLOCK:
         function(np.empty_like(arrays[0]), *arrays, **options)
         return
-    scratch = np.empty(BLOCK, dtype=arrays[0].dtype)
-    for start in range(0, size, BLOCK):
+
+    def part(start: int) -> None:
         block = slice(start, start + BLOCK)
-        function(scratch[:size - start], *[x[block] for x in arrays], **options)
+        function(scratch(min(BLOCK, size - start), dtype), *[x[block] for x in arrays], **options)
+
+    blocks = range(0, size, BLOCK)
+    if size < SHARED:
+        for start in blocks:
+            part(start)
+    else:
+        share(part, blocks)
 
 
 def _adam_block(t: np.ndarray, p: np.ndarray, g: np.ndarray, m: np.ndarray, v: np.ndarray, *largest: np.ndarray,
