@@ -35,6 +35,9 @@ class Run:
         Names of the arrays that the optimiser keeps per parameter, zero at first.
     """
 
+    #: Whether gradients may be row-sparse.
+    takes_rows = False
+
     def __init__(self, parameters: list[Any], moments: tuple[str, ...]) -> None:
         first = parameters[0].data
         self.xp, self.dtype, self.device = array_namespace(first), first.dtype, native_device(first)

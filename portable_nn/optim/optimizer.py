@@ -11,14 +11,16 @@ from typing import Any
 
 from portable_nn.backend.errors import ArgumentError
 from portable_nn.backend.namespace import array_namespace
+from portable_nn.kernels import registry
 from portable_nn.layers.parameter import Parameter
 from portable_nn.optim import state as states
 from portable_nn.optim.arena import Run
 from portable_nn.optim.clipping import check_norm, clip_factor
+from portable_nn.optim.device import DeviceLatch, DeviceUpdate, can_update
 from portable_nn.optim.gradients import in_order, refuse_non_finite
 from portable_nn.optim.groups import check_number, make_groups
 from portable_nn.optim.latch import Latch
-from portable_nn.optim.rows import RowRun, make_runs
+from portable_nn.optim.rows import make_runs
 
 
 class Optimizer:
@@ -58,6 +60,8 @@ class Optimizer:
         self.total_steps: int | None = None
         self._members = [parameter for group in self.groups for parameter in group["params"]]
         self._runs: list[tuple[Run, dict[str, Any], list[int]]] | None = None  # with their group and parameter numbers
+        self._device: DeviceUpdate | None = None  # where all runs are on one device with kernels
+        self.loss_scaler: Any = None
         self._waiting: dict[int, dict[str, Any]] = {}  # state for the runs that are still to be built
 
     def check_options(self, group: dict[str, Any]) -> None:
@@ -126,6 +130,9 @@ class Optimizer:
             found = in_order(gradients, self._members)
         for run, _, numbers in runs:
             run.load(run.checked([found[number] for number in numbers]), copy=self.clip_norm is not None)
+        if self._device is not None:
+            self._update_on_device(found, check_finite, latch)
+            return
         if check_finite or self.clip_norm is not None:
             self._inspect(runs, found, check_finite)
         if latch is not None:
@@ -140,6 +147,19 @@ class Optimizer:
         """Forget the accumulated gradients."""
         for parameter in self._members:
             parameter.slot.gradient = None
+
+    def make_latch(self) -> Any:
+        """A new latch for `step`: it watches losses and gradients on the device; see `optim.latch`."""
+        self._prepare()
+        return Latch(self._members[0].data) if self._device is None else DeviceLatch(self, self._device)
+
+    def _update_on_device(self, found: list[Any], check_finite: bool, latch: Any) -> None:
+        update: Any = self._device
+        record = update.make(self, latch, check_finite)
+        if check_finite and not math.isfinite(update.numbers.total(record)):
+            refuse_non_finite(self._members, found)
+        update.apply(self, latch, record)
+        self.steps += 1
 
     def _inspect(self, runs: list[Any], found: list[Any], check_finite: bool) -> None:
         """Check and clip this step's gradients, by one sum of squares over all of them."""
@@ -158,14 +178,15 @@ class Optimizer:
 
     def _prepare(self) -> list[tuple[Run, dict[str, Any], list[int]]]:
         """The runs, built at the first step, and built again where the model has been moved or cast."""
-        if self._runs is not None:
+        if self._runs is not None and (self._device is None or registry.forced() is None):
             for run, group, _ in self._runs:
                 if run.moment_names != self.moments(group) or not (run.is_current() or run.adopt()):
                     break
-                if isinstance(run, RowRun) and not self.takes_rows(group):
+                if run.takes_rows and not self.takes_rows(group):
                     break
             else:
                 return self._runs
+        if self._runs is not None:
             self._waiting = states.per_parameter(self)
         for parameter in self._members:
             owner = parameter.slot.owner() if parameter.slot.owner is not None else None
@@ -173,9 +194,11 @@ class Optimizer:
                 raise ArgumentError("a parameter in one optimiser", f"{parameter} in two",
                                     "give each optimiser its own parameters, or drop the other one with its release()")
         numbers = {id(p): i for i, p in enumerate(self._members)}
+        on_device = can_update([p.data for p in self._members], self.operation)
         built = [(run, group, [numbers[id(p)] for p in run.parameters])
                  for group in self.groups for run in make_runs(
-                     group["params"], self.moments(group), takes_rows=self.takes_rows(group))]
+                     group["params"], self.moments(group), self.operation, takes_rows=self.takes_rows(group),
+                     on_device=on_device)]
         for run, _, members in built:
             for i, number in enumerate(members):
                 if number in self._waiting:
@@ -185,6 +208,7 @@ class Optimizer:
         for parameter in self._members:
             parameter.slot.owner = weakref.ref(self)
         self._runs, self._waiting = built, {}
+        self._device = DeviceUpdate(built) if on_device else None
         return built
 
     def release(self) -> None:
@@ -209,7 +233,7 @@ class Optimizer:
         states.load_state_dict(self, state)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_runs": None, "_waiting": states.per_parameter(self)}
+        return {**self.__dict__, "_runs": None, "_device": None, "_waiting": states.per_parameter(self)}
 
     def __repr__(self) -> str:
         options = [{k: v for k, v in g.items() if k != "params"} for g in self.groups]

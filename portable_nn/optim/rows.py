@@ -14,11 +14,14 @@ from portable_nn.kernels import registry
 from portable_nn.optim import separate
 from portable_nn.optim.arena import Run
 from portable_nn.optim.clipping import square_sum
+from portable_nn.optim.device import DeviceRun
 from portable_nn.optim.gradients import check_gradient
 
 
 class RowRun(separate.SeparateRun):
     """A `Run` of tables. A dense gradient is taken too; it uses every row."""
+
+    takes_rows = True
 
     def _take(self, i: int) -> None:
         # A copy: rows are written in place, and whoever assigned the values may still hold the array.
@@ -83,8 +86,18 @@ def set_rows(values: Any, indices: Any, rows: Any) -> Any:
     return xp.where(used, scatter_add(indices, rows, values.shape[0]), values)
 
 
-def make_runs(parameters: list[Any], moments: tuple[str, ...], *, takes_rows: bool) -> list[Run]:
-    """The runs of one parameter group; tables that will have row-sparse gradients get one each, if rows will do."""
+def make_runs(parameters: list[Any], moments: tuple[str, ...], operation: str, *, takes_rows: bool,
+              on_device: bool) -> list[Run]:
+    """The runs of one parameter group; tables that will have row-sparse gradients get one each, if rows will do.
+
+    They are `DeviceRun`s where `on_device` says that all parameters of the optimiser are on one device with kernels.
+    """
     tables = [p for p in parameters if takes_rows and p.row_sparse]
     others = [p for p in parameters if not (takes_rows and p.row_sparse)]
-    return [*separate.make_runs(others, moments), *(RowRun([table], moments) for table in tables)]
+    if not on_device:
+        return [*separate.make_runs(others, moments), *(RowRun([table], moments) for table in tables)]
+    kinds: dict[str, list[Any]] = {}
+    for p in others:
+        kinds.setdefault(str(p.data.dtype), []).append(p)
+    return [*(DeviceRun(same, moments, operation) for same in kinds.values()),
+            *(DeviceRun([table], moments, operation, takes_rows=True) for table in tables)]

@@ -8,7 +8,6 @@ from typing import Any
 from portable_nn.backend.errors import NonFiniteError, ShapeError
 from portable_nn.backend.namespace import array_namespace
 from portable_nn.optim import Optimizer
-from portable_nn.optim.latch import Latch
 
 #: On a GPU a look at the loss waits for the device, so it is taken this often; a latch holds the weights until then.
 EVERY_ON_A_GPU = 50
@@ -27,7 +26,7 @@ class Guard:
 
     def __init__(self, optimizer: Optimizer, device: str) -> None:
         self.optimizer = optimizer
-        self.latch = None if _may_wait(device) else Latch(optimizer.parameters[0].data)
+        self.latch = None if _may_wait(device) else optimizer.make_latch()
         self._start = optimizer.steps
 
     def check_loss(self, value: Any) -> None:

@@ -1,0 +1,69 @@
+"""Small device arrays that the host writes to again and again without waiting for the device."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import cupy
+import numpy as np
+
+from portable_nn.backend.capturing import captured_step
+
+#: Copies under way at a time. An event is recorded after each half of them, and waited for before the half is reused.
+SLOTS = 64
+
+
+class Upload:
+    """An array on the device, and pinned memory on the host from which it is filled by asynchronous copies.
+
+    What is sent goes along the current stream, so launches queued before still read the old values and later ones the
+    new. Within a captured step that is being recorded, the copy is made before the recorded launches run instead.
+
+    Parameters
+    ----------
+    size : int
+        In bytes.
+
+    Attributes
+    ----------
+    array : CuPy uint8 array (size,)
+    """
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self.array = cupy.zeros((size,), dtype=cupy.uint8)
+        self._memory = cupy.cuda.alloc_pinned_memory(SLOTS * size)
+        self._slots = np.frombuffer(self._memory, dtype=np.uint8, count=SLOTS * size).reshape(SLOTS, size)
+        self._slots[...] = 0
+        self._events: list[Any] = [None, None]
+        self._next = 0
+
+    def view(self, start: int, count: int, dtype: Any) -> Any:
+        """`count` numbers from byte `start` of the device array."""
+        return self.array[start:start + count * np.dtype(dtype).itemsize].view(dtype)
+
+    def slot(self) -> np.ndarray:
+        """Host memory to write the next values to, all of them: it holds those of some earlier copy."""
+        half, place = divmod(self._next % SLOTS, SLOTS // 2)
+        if place == 0 and self._events[half] is not None:
+            self._events[half].synchronize()
+            self._events[half] = None
+        return self._slots[self._next % SLOTS]
+
+    def send(self) -> None:
+        """Copy what was written to the slot."""
+        number = self._next % SLOTS
+        self._next += 1
+        step = captured_step()
+        if step is not None and step.recording:
+            step.hold(partial(self._copy, number))
+        else:
+            self._copy(number)
+
+    def _copy(self, number: int) -> None:
+        stream = cupy.cuda.get_current_stream()
+        cupy.cuda.runtime.memcpyAsync(self.array.data.ptr, self._slots[number].ctypes.data, self.size,
+                                      cupy.cuda.runtime.memcpyHostToDevice, stream.ptr)
+        if (number + 1) % (SLOTS // 2) == 0:
+            self._events[number // (SLOTS // 2)] = stream.record()

@@ -1,0 +1,217 @@
+"""Updates on a library whose kernels read what changes from step to step on the device.
+
+An optimiser whose parameters are all there makes its whole update in three launches: one looks at the gradients, where
+they are; one concludes what they are to be multiplied by and whether to apply them; one updates every parameter. The
+learning rate, bias corrections and all other numbers of a step go into one small array on the device first, so that a
+captured step, replayed without Python, finds new ones there. Nothing is read back.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from portable_nn.autodiff.row_sparse import RowSparse
+from portable_nn.backend.capturing import captured_step
+from portable_nn.backend.devices import native_device
+from portable_nn.backend.namespace import array_namespace
+from portable_nn.kernels import registry
+from portable_nn.optim.arena import Run
+from portable_nn.optim.gradients import check_gradient
+from portable_nn.optim.latch import Report
+
+
+class DeviceRun(Run):
+    """A `Run` whose gradients are read where the backward pass left them; row-sparse ones too, of a table by itself.
+
+    Parameters
+    ----------
+    operation : str
+        The optimiser's.
+    takes_rows : bool
+        Whether the one parameter is a table with row-sparse gradients.
+    """
+
+    def __init__(self, parameters: list[Any], moments: tuple[str, ...], operation: str, *,
+                 takes_rows: bool = False) -> None:
+        self.operation, self.takes_rows = operation, takes_rows
+        self.present: list[int] = []      # parameters with a gradient in this step
+        self.rows: list[int] = []         # which row of the step's numbers each of these takes
+        self.rule = 0
+        super().__init__(parameters, moments)
+
+    def _reserve(self) -> None:
+        super()._reserve()
+        self.arrays[1], self._slots = self.arrays[1][:0], []  # gradients stay where they are
+        values, _, *moments = self.arrays
+        self.arena = _kernel("arena", self.xp, values, operation=self.operation).forward(
+            values, moments, operation=self.operation)
+
+    def checked(self, gradients: list[Any]) -> list[Any]:
+        g = gradients[0]
+        if not (self.takes_rows and isinstance(g, RowSparse)):
+            return super().checked(gradients)
+        check_gradient(self.parameters[0], g, takes_rows=True)
+        return gradients
+
+    def load(self, gradients: list[Any], *, copy: bool) -> None:
+        self.present = [i for i, g in enumerate(gradients) if g is not None]
+        counts = {step: row for row, step in enumerate(dict.fromkeys(self.steps[i] for i in self.present))}
+        self.rows = [counts[self.steps[i]] for i in self.present]
+        if self.present and isinstance(gradients[0], RowSparse):
+            self.arena.load_rows(gradients[0].indices, gradients[0].rows)
+        else:
+            self.arena.load([(gradients[i], self.offsets[i], row)
+                             for i, row in zip(self.present, self.rows, strict=True)])
+
+    def numbers(self, options: Any) -> list[tuple[float, ...]]:
+        """What the kernels are to know of this step's hyper-parameters, one tuple for each row."""
+        chosen = {row: options(self.steps[i] + 1) for row, i in dict(zip(self.rows, self.present)).items()}
+        if chosen:
+            self.rule = self.arena.rule_of(chosen[0])
+        return [self.arena.numbers(**chosen[row]) for row in range(len(chosen))]
+
+    def count(self) -> None:
+        """Note that an update has been made."""
+        for i in self.present:
+            self.steps[i] += 1
+            self.parameters[i].slot.version += 1
+
+
+class DeviceUpdate:
+    """The updates of one optimiser over `DeviceRun`s of one device.
+
+    Parameters
+    ----------
+    runs : list of (DeviceRun, group, parameter numbers)
+    """
+
+    def __init__(self, runs: list[tuple[Any, dict[str, Any], list[int]]]) -> None:
+        self.runs = runs
+        first = runs[0][0]
+        self.numbers = _kernel("step_numbers", first.xp, first.arrays[0]).forward(
+            first.arrays[0], [(run.dtype, len(run.parameters)) for run, _, _ in runs])
+
+    def make(self, optimizer: Any, latch: Any, look: bool) -> Any:
+        """Send this step's numbers, and look at the gradients where something asks for it; returns what was found."""
+        self.send(optimizer, latch)
+        scaler = optimizer.loss_scaler
+        if not look and latch is None and scaler is None and optimizer.clip_norm is None:
+            return None
+        record = latch.record if latch is not None else scaler.record if scaler is not None else self.numbers.own_record()
+        self.numbers.begin(sum(run.arena.blocks for run, _, _ in self.runs))
+        start = 0
+        for run, _, _ in self.runs:
+            self.numbers.inspect(run.arena, start)
+            start += run.offsets[-1]
+        self.numbers.conclude(record)
+        return record
+
+    def apply(self, optimizer: Any, latch: Any, record: Any) -> None:
+        """Update every parameter that has a gradient, and count; a captured step under way is told."""
+        step = captured_step()
+        repeated = None if step is None else RepeatedUpdate(optimizer, self, latch)
+        for (run, _, _), scalars in zip(self.runs, self.numbers.scalars, strict=True):
+            run.arena.update(run.rule, scalars, record)
+            run.count()
+        if step is not None:
+            step.updated(optimizer, repeated)
+
+    def send(self, optimizer: Any, latch: Any) -> None:
+        """Write the numbers of the step to come where the kernels read them."""
+        scaler = optimizer.loss_scaler
+        settings = (optimizer.clip_norm or 0.0, float(latch is not None),
+                    *((0.0, 0.0, 0.0) if scaler is None else scaler.settings))
+        self.numbers.send(settings, [run.numbers(partial(optimizer.options, group, optimizer._lr(group)))
+                                     for run, group, _ in self.runs])
+
+    def owner(self, element: int) -> int:
+        """The number of the parameter that has this element of all runs."""
+        for run, _, numbers in self.runs:
+            if element < run.offsets[-1]:
+                return numbers[max(i for i, offset in enumerate(run.offsets[:-1]) if offset <= element)]
+            element -= run.offsets[-1]
+        raise AssertionError("an element beyond the runs")
+
+
+class RepeatedUpdate:
+    """An update inside a captured step, as replays repeat it: all that Python does for it but the launches."""
+
+    def __init__(self, optimizer: Any, update: DeviceUpdate, latch: Any) -> None:
+        self.optimizer, self.update, self.latch = optimizer, update, latch
+        self._present = [list(run.present) for run, _, _ in update.runs]
+        self._rows = [list(run.rows) for run, _, _ in update.runs]
+        self._clips, self._scaler = optimizer.clip_norm is not None, optimizer.loss_scaler
+        self._trainable = [p.trainable for p in optimizer._members]
+        self._kinds = self._static()
+
+    def _static(self) -> list[Any]:
+        """What the recorded launches have taken for granted of the options."""
+        return [run.arena.rule_of(group) for run, group, _ in self.update.runs]
+
+    def is_current(self) -> bool:
+        """Whether the recorded launches still do what the optimiser would do now."""
+        optimizer = self.optimizer
+        if optimizer._prepare() is not self.update.runs or optimizer.loss_scaler is not self._scaler \
+                or (optimizer.clip_norm is not None) is not self._clips:
+            return False
+        if [p.trainable for p in optimizer._members] != self._trainable or self._static() != self._kinds:
+            return False
+        for (run, _, _), present, rows in zip(self.update.runs, self._present, self._rows, strict=True):
+            steps = [run.steps[i] for i in present]
+            order = {step: row for row, step in enumerate(dict.fromkeys(steps))}
+            if [order[step] for step in steps] != rows:
+                return False
+        return True
+
+    def advance(self) -> None:
+        """Before a replay: send its numbers, and count."""
+        for (run, _, _), present, rows in zip(self.update.runs, self._present, self._rows, strict=True):
+            run.present, run.rows = present, rows
+        self.update.send(self.optimizer, self.latch)
+        for run, _, _ in self.update.runs:
+            run.count()
+        self.optimizer.steps += 1
+
+    def undo(self) -> None:
+        """After a recording that failed: count back."""
+        for (run, _, _), present in zip(self.update.runs, self._present, strict=True):
+            for i in present:
+                run.steps[i] -= 1
+        self.optimizer.steps -= 1
+
+
+class DeviceLatch:
+    """`Latch` over a `DeviceUpdate`: the same, in the launches that the update makes anyway."""
+
+    def __init__(self, optimizer: Any, update: DeviceUpdate) -> None:
+        self._update, scaler = update, optimizer.loss_scaler
+        self.record = update.numbers.new_record() if scaler is None else scaler.record
+
+    def see_loss(self, loss: Any) -> None:
+        """Look at a loss of the step under way; of several, the first that is not finite counts."""
+        self._update.numbers.see_loss(loss, self.record)
+
+    def report(self) -> Report | None:
+        """What was found, or None. Waits for the device."""
+        found = self._update.numbers.fault(self.record)
+        if found is None:
+            return None
+        step, loss, element = found
+        return Report(step, loss, None if element is None else self._update.owner(element))
+
+
+def can_update(arrays: list[Any], operation: str) -> bool:
+    """Whether these arrays are on one device, where there are kernels for the update."""
+    if len({type(x) for x in arrays}) != 1:
+        return False
+    xp = array_namespace(arrays[0])
+    return all(registry.find("arena", xp, (x,), {"operation": operation}) for x in arrays) and (
+        len({native_device(x) for x in arrays}) == 1)
+
+
+def _kernel(name: str, xp: Any, values: Any, **options: Any) -> Any:
+    kernel = registry.find(name, xp, (values,), options)
+    if kernel is None:
+        raise AssertionError(f"{name} without a kernel")
+    return kernel
