@@ -160,11 +160,10 @@ def run_backward(root: Any, g: Any, xp: Any, *, wanted: Iterable[Any] = (), stop
     node = root
     while node is not None:
         g = pending.pop(node)
-        kind = type(node)
         pulled: Any = ()
-        if kind is Leaf or (bounded and (node in wanted or node.sequence < stop_before)):
+        if type(node) is Leaf or (bounded and (node in wanted or node.sequence < stop_before)):
             results[node] = g
-        elif kind is Output:
+        elif type(node) is Output:
             _deposit(node, g, pending, heap)
         elif node.edges is None:
             _refuse_freed()
@@ -177,26 +176,26 @@ def run_backward(root: Any, g: Any, xp: Any, *, wanted: Iterable[Any] = (), stop
         for parent, gradient in pulled:
             if parent is None or gradient is None:
                 continue
-            if type(parent) is Leaf:
-                if node.sequence < parent.slot.version:
-                    _refuse_stale(parent.slot.name)
-                known = results.get(parent)
-                results[parent] = gradient if known is None else known + gradient
+            is_leaf = type(parent) is Leaf
+            if is_leaf and node.sequence < parent.slot.version:
+                _refuse_stale(parent.slot.name)
+            place = results if is_leaf else pending
+            known = place.get(parent)
+            place[parent] = gradient if known is None else known + gradient
+            if known is not None or is_leaf:
                 continue
-            known = pending.get(parent)
-            pending[parent] = gradient if known is None else known + gradient
-            if known is not None:
-                continue
-            if following is None:
-                following = parent
-            else:
+            if following is not None:
                 push(heap, (-parent.sequence, parent))
-        if following is None:
-            node = pop(heap)[1] if heap else None
-        else:
-            node = pushpop(heap, (-following.sequence, following))[1]
+            following = following or parent
+        node = (pushpop(heap, (-following.sequence, following))[1] if following is not None
+                else pop(heap)[1] if heap else None)
+    return _in_their_dtypes(results, xp)
+
+
+def _in_their_dtypes(results: dict[Any, Any], xp: Any) -> dict[Any, Any]:
+    """The results, with gradients of leaves that met a wider dtype on their way cast back."""
     for node, g in results.items():
-        if type(node) is Leaf and g.dtype != node.dtype:  # it met a wider dtype on its way
+        if type(node) is Leaf and g.dtype != node.dtype:
             results[node] = xp.astype(g, node.dtype)
     return results
 

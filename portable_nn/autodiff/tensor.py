@@ -10,6 +10,9 @@ from portable_nn.backend.devices import device_name, to_numpy
 from portable_nn.backend.errors import DTypeError, GradientError, ShapeError
 from portable_nn.backend.namespace import array_namespace
 
+#: Type of raw array -> the Tensor type over it.
+_kinds: dict[type, Any] = {}
+
 
 class Tensor:
     """An array whose operations are recorded, so that gradients can be computed.
@@ -44,18 +47,17 @@ class Tensor:
     _node: Any
 
     def __new__(cls, x: Any, requires_grad: bool = False) -> Tensor:
-        from portable_nn.autodiff.namespace import tensor_namespace
-
         if isinstance(x, Tensor):
             x = x._data
-        namespace = tensor_namespace(array_namespace(x))
+        kind = _kinds.get(type(x)) or _tensor_type(x)
         node = None
         if requires_grad:
+            namespace = kind._namespace
             if not namespace.isdtype(x.dtype, "real floating"):
                 raise DTypeError("a real floating Tensor where requires_grad=True", f"dtype {x.dtype}",
                                  "convert it first, for example with xp.astype(x, xp.float32)")
             node = Leaf(Slot(), x.dtype)
-        return namespace.Tensor(x, node)
+        return kind(x, node)
 
     def __array_namespace__(self, *, api_version: str | None = None) -> Any:
         return self._namespace
@@ -250,6 +252,16 @@ class Tensor:
         return Tensor, (self.data, self._node is not None)
 
     __hash__ = None  # type: ignore[assignment]  # == compares elements, as for every array
+
+
+def _tensor_type(x: Any) -> Any:
+    """The Tensor type over arrays like x, remembered by their type."""
+    from portable_nn.autodiff.namespace import tensor_namespace
+
+    kind = tensor_namespace(array_namespace(x)).Tensor
+    if not hasattr(type(x), "__jax_array__"):  # values of one type come from several traces
+        _kinds[type(x)] = kind
+    return kind
 
 
 def _starting_gradient(tensor: Tensor, gradient: Any) -> Any:

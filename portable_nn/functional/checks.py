@@ -17,21 +17,21 @@ _floating: dict[type, list[Any]] = {}
 _integer: dict[type, list[Any]] = {}
 #: Types of arrays that are all on one device.
 _one_device: set[type] = set()
+#: Types of arrays that were found to be of these libraries, whatever the device.
+_on_host: set[type] = set()
 #: Libraries whose values can be looked at without making a device wait.
 _HOST = {"numpy", "array_api_strict"}
 
 
 def check_floating(operation: str, x: Any, *others: Any) -> None:
     """Require that x is real floating and that every other array, None aside, has its dtype and device."""
-    dtype = x.dtype
-    if dtype not in _floating.get(type(x), ()):
+    dtype, kind = x.dtype, type(x)
+    if dtype not in _floating.get(kind, ()):
         _check_kind(_floating, dtype, "real floating", f"a floating x for {operation}", "float32", x)
     for other in others:
-        if other is None:
+        if other is None or (other.dtype is dtype and type(other) is kind and kind in _one_device):
             continue
-        if other.dtype is not dtype and other.dtype != dtype:
-            _refuse_mixed(operation, x, other)
-        if type(other) not in _one_device and other.device != x.device:
+        if other.dtype != dtype or (type(other) not in _one_device and other.device != x.device):
             _refuse_mixed(operation, x, other)
 
 
@@ -67,7 +67,12 @@ def check_range(what: str, x: Any, size: int) -> None:
 
 def is_on_host(x: Any) -> bool:
     """Whether the values of a raw array can be looked at without making a device wait."""
-    return namespace_name(array_namespace(x)) in _HOST or device_name(x) == "torch:cpu"
+    kind = type(x)
+    if kind not in _on_host:
+        if namespace_name(array_namespace(x)) not in _HOST:
+            return device_name(x) == "torch:cpu"
+        _on_host.add(kind)
+    return True
 
 
 def refuse_range(what: str, value: int, size: int) -> NoReturn:

@@ -7,7 +7,8 @@ with one node on the tape. Kernels do it faster on one library. All three are he
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 from portable_nn.autodiff.engine import Output, is_recording, next_sequence, run_backward
@@ -15,15 +16,17 @@ from portable_nn.backend.namespace import array_namespace, check_one_device, has
 from portable_nn.kernels import registry
 
 _create = object.__new__  # skips the constructor, which is a quarter of what a small call costs here
+_data, _node = attrgetter("_data"), attrgetter("_node")
 _COMMON = ("saved", "needs")
 
 
 class Plan(NamedTuple):
-    """What the types of the arguments decide: `tensor` is the Tensor type among them or None, `placed` whether devices
-    must be compared."""
+    """What the types of the arguments decide: `tensor` is the Tensor type among them or None, `alike` whether all are
+    Tensors, `placed` whether devices must be compared."""
 
     namespace: Any
     tensor: Any
+    alike: bool
     placed: bool
     kernels: list[registry.Kernel]
 
@@ -73,16 +76,20 @@ class Fused:
 
     def __call__(self, *arrays: Any, **options: Any) -> Any:
         plan = self._plans.get(tuple(map(type, arrays))) or self._plan(arrays)
-        T = plan.tensor
-        raw = arrays if T is None else tuple([x._data if type(x) is T else x for x in arrays])
+        T, raw = plan.tensor, arrays
+        if plan.alike:
+            raw, parents = tuple(map(_data, arrays)), tuple(map(_node, arrays))
+        elif T is not None:
+            raw = tuple([x._data if type(x) is T else x for x in arrays])
+            parents = tuple([x._node if type(x) is T else None for x in arrays])
         if plan.placed:
             check_one_device(raw)
         if self.check is not None:
             self.check(*raw, **options)
         if T is None:
             return self._run(plan, raw, options)
-        parents = tuple([x._node if type(x) is T else None for x in arrays])
-        if not (any(parents) and is_recording()):
+        needs = tuple(map(bool, parents))  # nodes are true
+        if not (True in needs and is_recording()):
             return plan.namespace.wrap(self._run(plan, raw, options))
         kernel = self._choose(plan, raw, options)
         if kernel is not None and kernel.backward is not None:
@@ -92,7 +99,6 @@ class Fused:
         else:
             forward, backward, asked = self.forward, self.backward, self.asked
         out, saved = forward(*raw, **options)
-        needs = tuple([parent is not None for parent in parents])
         if asked == _COMMON:
             values = (saved, needs)
         else:
@@ -114,7 +120,9 @@ class Fused:
         array_namespace(arrays[0])  # refuses None, which is for the optional ones alone
         xp = array_namespace(*arrays)
         tensor = xp.Tensor if hasattr(xp, "record_operation") else None
-        plan = Plan(xp, tensor, has_devices(xp), registry.loaded_entries(self.name, xp if tensor is None else xp.raw))
+        alike = tensor is not None and all(type(x) is tensor for x in arrays)
+        kernels = registry.loaded_entries(self.name, xp if tensor is None else xp.raw)
+        plan = Plan(xp, tensor, alike, has_devices(xp), kernels)
         kinds = tuple(map(type, arrays))
         if not any(hasattr(kind, "__jax_array__") for kind in kinds):  # values of one type come from several traces
             self._plans[kinds] = plan
@@ -163,10 +171,9 @@ class FusedNode:
     options: dict
     sequence: int
 
-    def pull(self, xp: Any, g: Any) -> list[tuple[Any, Any]]:
+    def pull(self, xp: Any, g: Any) -> Iterable[tuple[Any, Any]]:
         """The gradients of the parents, by the forward's own backward."""
-        gradients = self.backward(xp, g, *self.values)
-        return [pair for pair in zip(self.edges, gradients, strict=True) if pair[0] is not None]
+        return zip(self.edges, self.backward(xp, g, *self.values), strict=True)
 
     def pull_recorded(self, namespace: Any, g: Any) -> list[tuple[Any, Any]]:
         """The gradients as Tensors on the tape: the generic backward recorded, or the definition differentiated."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from portable_nn import functional
 from portable_nn.backend.errors import ArgumentError, DataError, DTypeError, ShapeError
 from portable_nn.backend.namespace import array_namespace, is_tensor
 from portable_nn.functional.checks import is_on_host
@@ -50,7 +51,7 @@ def reduced(losses: Any, weight: Any, reduction: str, mass: Any = None) -> Any:
             return losses
         if reduction == "sum":
             return xp.sum(losses)
-        return xp.mean(losses) if mass is None else xp.sum(losses) / _nonzero(xp, xp.sum(mass))
+        return functional.mean(losses) if mass is None else xp.sum(losses) / _nonzero(xp, xp.sum(mass))
     axes = _check_weight(xp, weight, shape)
     weight = xp.astype(weight, losses.dtype)
     if reduction == "mean" and mass is None:

@@ -28,7 +28,7 @@ OPERATIONS = {x.name: x for module in MODULES for x in vars(module).values() if 
 USED = {"linear": "Linear", "relu": "ReLU", "sigmoid": "Sigmoid", "tanh": "Tanh", "gelu": "GELU",
         "layer_norm": "LayerNorm", "dropout": "Dropout", "embedding": "Embedding", "embedding_bag": "EmbeddingBag",
         "cross_entropy": "CrossEntropyLoss", "binary_cross_entropy_with_logits": "BCEWithLogitsLoss",
-        "squared_error": "MSELoss", "batch_norm": "BatchNorm1d",
+        "squared_error": "MSELoss", "mean": "MSELoss", "batch_norm": "BatchNorm1d",
         "conv1d": "Conv1d", "max_pool": "MaxPool1d", "avg_pool": "AvgPool1d",
         "max_over_time": "GlobalMaxPool1d", "binary_cross_entropy": "BCELoss", "nll": "NLLLoss",
         "absolute_error": "L1Loss", "huber_error": "HuberLoss", "quantile_error": "QuantileLoss",

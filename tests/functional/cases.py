@@ -148,5 +148,6 @@ CASES: list[Case] = [
     *_linear(), *_softmax("softmax"), *_softmax("log_softmax"), *_cross_entropy(),
     *_pairs("binary_cross_entropy_with_logits", lambda rng, shape: rng.uniform(0, 1, shape)),
     *_pairs("squared_error", lambda rng, shape: rng.standard_normal(shape)), *_layer_norm(), *_embedding(),
+    *_elementwise("mean")[:2], *_elementwise("mean")[3:],
     *_recurrent("lstm", 4, 2), *_recurrent("gru", 3, 1),
 ]

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from portable_nn.kernels.numpy.activations import sigmoid_block
-from portable_nn.kernels.numpy.blocks import CONSTANTS, as_rows, is_floating, row_blocks, sweep
+from portable_nn.kernels.numpy.blocks import BLOCK, CONSTANTS, as_rows, is_floating, ones, row_blocks, sweep
 from portable_nn.kernels.numpy.indices import check_range
 from portable_nn.kernels.numpy.softmax import exponentials
 from portable_nn.kernels.registry import register
@@ -19,10 +19,15 @@ def cross_entropy(logits: np.ndarray, target: np.ndarray, weight: np.ndarray | N
     check_range("labels", labels, width)
     labels = labels.astype(np.intp, copy=False)                      # unsigned ones are no positions to older NumPys
     powers = np.empty(rows.shape, dtype=rows.dtype)                  # softmax times sums
-    sums, losses = np.empty((2, count), dtype=rows.dtype)
-    for block in row_blocks(count, width):
-        m, sums[block] = exponentials(rows[block], powers[block])
-        np.add(np.log(sums[block]), m if m.ndim == 0 else m[:, 0], out=losses[block])
+    if rows.size <= BLOCK:
+        m, sums = exponentials(rows, powers)
+        losses = np.log(sums)
+        losses += m if m.ndim == 0 else m[:, 0]
+    else:
+        sums, losses = np.empty((2, count), dtype=rows.dtype)
+        for block in row_blocks(count, width):
+            m, sums[block] = exponentials(rows[block], powers[block])
+            np.add(np.log(sums[block]), m if m.ndim == 0 else m[:, 0], out=losses[block])
     chosen = np.arange(0, count * width, width)                      # flat positions of the labels
     chosen += labels
     losses -= rows.reshape(-1).take(chosen)
@@ -76,5 +81,18 @@ def bce_backward(xp: Any, g: Any, saved: Any, needs: Any) -> tuple:
             np.multiply(-g, logits) if needs[1] else None)
 
 
+def mean(x: np.ndarray) -> tuple[Any, Any]:
+    """A product with ones sums few elements in half the time, and as exactly: they are added in several lanes."""
+    total = ones(x.size, x.dtype).dot(x.reshape(-1)) if x.size <= 512 else np.add.reduce(x, axis=None)
+    return total / x.dtype.type(x.size), x.shape
+
+
+def mean_backward(xp: Any, g: Any, saved: Any, needs: Any) -> tuple:
+    g_x = np.empty(saved, dtype=g.dtype)
+    g_x.fill(g / g.dtype.type(g_x.size))
+    return (g_x,)
+
+
+register("mean", "numpy", mean, mean_backward, lambda x: is_floating(x) and x.size > 0)
 register("cross_entropy", "numpy", cross_entropy, cross_entropy_backward, cross_entropy_supports)
 register("binary_cross_entropy_with_logits", "numpy", bce, bce_backward, is_floating)
