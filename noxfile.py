@@ -104,6 +104,13 @@ def cuda(session: nox.Session) -> None:
     session.run("python", "-m", "pytest", "-m", "backend", "--backend", "cupy", *session.posargs)
 
 
+@nox.session(python="3.11")
+def cuda_compile(session: nox.Session) -> None:
+    """Every CUDA source through NVRTC of CUDA 13 and 12, which need no GPU (150 MB of wheels)."""
+    install(session, "-e", ".[test]", "nvidia-cuda-nvrtc>=13,<14", "nvidia-cuda-nvrtc-cu12")
+    run_tests(session, "tests/cuda/test_compiles.py")
+
+
 @nox.session
 def lint(session: nox.Session) -> None:
     """ruff, and the repository's own checks."""
