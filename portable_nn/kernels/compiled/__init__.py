@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from portable_nn.kernels.compiled import (  # noqa: F401  (each registers its kernels)
     activations,
+    dropout,
     gru,
     linear,
     lstm,
     norms,
-    optimizers,
     optimizers,
     softmax,
 )

@@ -33,8 +33,8 @@ Count: TypeAlias = int
 Flag: TypeAlias = bool
 #: Contiguous arrays of the kernel's type that are only read, and the same to be written to.
 Vector = Matrix = Cube = OutVector = OutMatrix = OutCube = np.ndarray
-#: Vectors of int64, of bool and of uint16, read alone.
-Positions = Mask = Lanes = np.ndarray
+#: Vectors of int64, of bool and of uint64, read alone.
+Positions = Mask = Words = np.ndarray
 #: A vector of bool to be written to.
 OutMask = np.ndarray
 
@@ -126,7 +126,7 @@ def identity(function: Callable[..., Any]) -> str:
     parts = [function.__code__.co_code, function.__code__.co_consts, function.__annotations__, sorted(_FLAGS)]
     for name, value in sorted(_globals(function).items()):
         parts.append((name, identity(value.function) if isinstance(value, Inline) else
-                      value if isinstance(value, (int, float)) else None))
+                      value if isinstance(value, (int, float, np.generic)) else None))
     return hashlib.blake2b(repr(parts).encode(), digest_size=16).hexdigest()
 
 
@@ -138,7 +138,7 @@ def _signature(function: Any, char: str) -> tuple:
     kinds = {"Number": number, "Count": nb.int64, "Flag": nb.boolean,
              "Positions": nb.Array(nb.int64, 1, "C", readonly=True),
              "Mask": nb.Array(nb.boolean, 1, "C", readonly=True),
-             "Lanes": nb.Array(nb.uint16, 1, "C", readonly=True), "OutMask": nb.Array(nb.boolean, 1, "C")}
+             "Words": nb.Array(nb.uint64, 1, "C", readonly=True), "OutMask": nb.Array(nb.boolean, 1, "C")}
     for axes, name in enumerate(("Vector", "Matrix", "Cube"), start=1):
         kinds[name] = nb.Array(number, axes, "C", readonly=True, aligned=False)
         kinds["Out" + name] = nb.Array(number, axes, "C")
