@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 
 from portable_nn.backend.random import Stream, keep_mask
-from portable_nn.kernels.numpy.blocks import is_floating, ones
+from portable_nn.kernels.numpy.blocks import SHARED, is_floating, ones
+from portable_nn.kernels.numpy.buffers import empty, scratch
+from portable_nn.kernels.numpy.threads import share
 from portable_nn.kernels.registry import register
 
 #: Scores worked on at a time, if heads are that small.
@@ -20,19 +22,6 @@ _KEPT = 2**22
 _HEAD = 2**20
 #: exp of scores within this bound neither over- nor underflows, nor do its sums: no largest one need be subtracted.
 _BOUND = 40.0
-
-
-class _Block:
-    """Scratch arrays for the largest block of heads, as views of any block's shape."""
-
-    def __init__(self, count: int, dtype: np.dtype) -> None:
-        self.count, self.dtype = count, dtype
-        self.arrays: dict[str, np.ndarray] = {}
-
-    def __call__(self, name: str, shape: tuple[int, ...]) -> np.ndarray:
-        if name not in self.arrays:
-            self.arrays[name] = np.empty(self.count * math.prod(shape[-2:]), dtype=self.dtype)
-        return self.arrays[name][:math.prod(shape)].reshape(shape)
 
 
 def _four(x: np.ndarray) -> np.ndarray:
@@ -87,79 +76,85 @@ def _exponentials(query: np.ndarray, key: np.ndarray, visible: np.ndarray | None
     return np.reciprocal(sums, out=sums).reshape(*e.shape[:-1], 1)
 
 
-def _plan(query: np.ndarray, key: np.ndarray, scale: float) -> tuple:
-    """The shape of all scores, blocks of heads, scratch for them, and the query scaled, block by block."""
-    shape = (*query.shape[:3], key.shape[2])
-    blocks = list(_blocks(shape[:2], shape[2] * shape[3]))
-    largest = blocks[0]
-    scratch = _Block((largest[0].stop - largest[0].start) * (largest[1].stop - largest[1].start), query.dtype)
-    factor = np.array(scale, dtype=query.dtype)
+def _over(heads: tuple[int, int], scores: int, function: Callable[[tuple[slice, slice]], None]) -> None:
+    """Run `function` over blocks of heads, on several threads where there is enough to do."""
+    blocks = list(_blocks(heads, scores))
+    if math.prod(heads) * scores < SHARED:
+        for block in blocks:
+            function(block)
+    else:
+        share(function, blocks, products=True)
 
-    def scaled(block: tuple) -> np.ndarray:
-        part = query[block]
-        return np.multiply(part, factor, out=scratch("query", part.shape))
 
-    return shape, blocks, scratch, scaled
+def _scaled(query: np.ndarray, scale: float) -> np.ndarray:
+    return np.multiply(query, query.dtype.type(scale), scratch(query.shape, query.dtype))
+
+
+def _side_by_side(x: np.ndarray, width: int) -> np.ndarray:
+    """A new array (B, H, T, width) for x (B, H, T, …), queries before heads in memory: what the caller makes of it
+    next, heads side by side, is then a view."""
+    return empty((x.shape[0], x.shape[2], x.shape[1], width), x.dtype).swapaxes(1, 2)
 
 
 def forward(query: np.ndarray, key: np.ndarray, value: np.ndarray, mask: np.ndarray | None, *, causal: bool,
             scale: float, dropout_p: float, stream: Stream | None, keeps: bool = True) -> tuple[np.ndarray, Any]:
     lead = query.shape[:-2]
     q, k, v = _four(query), _four(key), _four(value)
-    shape, blocks, scratch, scaled = _plan(q, k, scale)
+    shape = (*q.shape[:3], k.shape[2])
     visible = _visible(mask, causal, lead, shape[2:], q.dtype)
-    keep, share = (None, 1.0) if stream is None else keep_mask(stream, shape, dropout_p, xp=np, device="cpu")
-    kept = np.empty(shape, dtype=q.dtype) if keeps and math.prod(shape) <= _KEPT else None
-    # Queries before heads: what the caller makes of it next, heads side by side, is then a view.
-    out = np.empty((shape[0], shape[2], shape[1], v.shape[3]), dtype=q.dtype).swapaxes(1, 2)
-    factors = np.empty((*shape[:3], 1), dtype=q.dtype)
-    for block in blocks:
-        query_block, seen = scaled(block), None if visible is None else _part(visible, block)
-        e = scratch("e", (*query_block.shape[:3], shape[3])) if kept is None else kept[block]
+    keep, kept_share = (None, 1.0) if stream is None else keep_mask(stream, shape, dropout_p, xp=np, device="cpu")
+    kept = empty(shape, q.dtype) if keeps and math.prod(shape) <= _KEPT else None
+    out, factors = _side_by_side(q, v.shape[3]), np.empty((*shape[:3], 1), dtype=q.dtype)
+    inverse = 1 / kept_share if kept_share else 0.0
+
+    def part(block: tuple[slice, slice]) -> None:
+        query_block, seen = _scaled(q[block], scale), None if visible is None else _part(visible, block)
+        e = scratch((*query_block.shape[:3], shape[3]), q.dtype) if kept is None else kept[block]
         r = factors[block]
         r[...] = _exponentials(query_block, k[block], seen, e)
-        weights = e if keep is None else np.multiply(e, keep[block], out=scratch("weights", e.shape))
-        np.matmul(weights, v[block], out=out[block])
-        np.multiply(out[block], r if keep is None else r * (1 / share if share else 0.0), out=out[block])
-    saved = (q, k, v, visible, keep, share, kept, factors, scale, query.shape, key.shape, value.shape)
+        weights = e if keep is None else np.multiply(e, keep[block], scratch(e.shape, e.dtype))
+        y = np.matmul(weights, v[block], out=scratch((*e.shape[:3], v.shape[3]), e.dtype))
+        np.multiply(y, r if keep is None else r * inverse, out[block])
+
+    _over(shape[:2], shape[2] * shape[3], part)
+    saved = (q, k, v, visible, keep, inverse, kept, factors, scale, query.shape, key.shape, value.shape)
     return out.reshape(*lead, *out.shape[2:]), saved
 
 
 def backward(xp: Any, g: Any, saved: Any, needs: Any) -> tuple:
     """With r the factors and e the exponentials, weights are r e: r goes into the small arrays g and δ."""
-    q, k, v, visible, keep, share, kept, factors, scale, *shapes = saved
+    q, k, v, visible, keep, inverse, kept, factors, scale, *shapes = saved
     g = _four(g)
-    shape, blocks, scratch, scaled = _plan(q, k, scale)
-    inverse = 1 / share if share else 0.0
-    # As the result: queries before heads.
-    gradients = [np.empty((x.shape[0], x.shape[2], x.shape[1], x.shape[3]), dtype=q.dtype).swapaxes(1, 2)
-                 if need else None for x, need in zip((q, k, v), needs)]
+    gradients = [_side_by_side(x, x.shape[3]) if need else None for x, need in zip((q, k, v), needs)]
     g_q, g_k, g_v = gradients
-    for block in blocks:
-        query_block, r = scaled(block), factors[block]
+
+    def part(block: tuple[slice, slice]) -> None:
+        query_block, r = _scaled(q[block], scale), factors[block]
         if kept is None:
-            e = scratch("e", (*query_block.shape[:3], shape[3]))
+            e = scratch((*query_block.shape[:3], k.shape[2]), q.dtype)
             _exponentials(query_block, k[block], None if visible is None else _part(visible, block), e)
         else:
             e = kept[block]
-        rg = np.multiply(g[block], r, out=scratch("g", g[block].shape))
-        if keep is not None:
-            np.multiply(rg, inverse, out=rg)
+        rg = np.multiply(g[block], r if keep is None else r * inverse, scratch(g[block].shape, g.dtype))
+        g_s, weights = scratch((2, *e.shape), e.dtype)
         if g_v is not None:
-            weights = e if keep is None else np.multiply(e, keep[block], out=scratch("weights", e.shape))
+            weights = e if keep is None else np.multiply(e, keep[block], weights)
             np.matmul(weights.swapaxes(-1, -2), rg, out=g_v[block])
-        g_s = np.matmul(rg, v[block].swapaxes(-1, -2), out=scratch("scores", e.shape))
+        np.matmul(rg, v[block].swapaxes(-1, -2), out=g_s)
         if keep is not None:
-            np.multiply(g_s, keep[block], out=g_s)
+            np.multiply(g_s, keep[block], g_s)
         # From these very products, not from g and out: where one weight is all, the difference is then 0, as it should.
-        delta = np.vecdot(e, g_s)[..., None] * r
-        np.subtract(g_s, delta, out=g_s)
-        np.multiply(g_s, e, out=g_s)
+        delta = np.vecdot(e, g_s)[..., None]
+        np.multiply(delta, r, delta)
+        np.subtract(g_s, delta, g_s)
+        np.multiply(g_s, e, g_s)
         if g_q is not None:
             np.matmul(g_s, k[block], out=g_q[block])
-            np.multiply(g_q[block], scale, out=g_q[block])
+            np.multiply(g_q[block], g_q.dtype.type(scale), g_q[block])
         if g_k is not None:
             np.matmul(g_s.swapaxes(-1, -2), query_block, out=g_k[block])
+
+    _over(q.shape[:2], q.shape[2] * k.shape[2], part)
     return *(None if x is None else x.reshape(shape) for x, shape in zip(gradients, shapes)), None
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from portable_nn.kernels.numpy import activations
-from portable_nn.kernels.numpy.blocks import BLOCK, is_floating, ones, over_rows, sweep
+from portable_nn.kernels.numpy.blocks import BLOCK, is_floating, ones, over_rows, sweep, tiled
 from portable_nn.kernels.numpy.buffers import empty
 from portable_nn.kernels.numpy.gelu import gelu_block, multiply_into
 from portable_nn.kernels.registry import register
@@ -25,18 +25,20 @@ def _dot(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 def _finish(y: np.ndarray, bias: np.ndarray | None, activation: str | None, gelu: np.ndarray | None = None) -> None:
     """f(y + b) in place of y; with an array for `gelu` the result is written there, and its slope in place of y."""
     activate = _IN_PLACE.get(activation)  # type: ignore[arg-type]
+    small = y.size <= 2 * BLOCK
+    added = bias if small else tiled(bias, y.shape[0])
 
     def part(block: slice) -> None:
         z = y[block]
-        if bias is not None:
-            np.add(z, bias, z)
+        if added is not None:
+            np.add(z, added if small else added[:z.shape[0]], z)
         if activate is not None:
             activate(z, z)
         elif activation == "gelu":
             flat = z.reshape(-1)
             gelu_block(flat, flat if gelu is None else gelu[block].reshape(-1), None if gelu is None else flat)
 
-    if y.size <= 2 * BLOCK:
+    if small:
         part(slice(None))
     elif bias is not None or activation is not None:
         over_rows(part, *y.shape)
