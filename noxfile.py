@@ -137,6 +137,6 @@ def examples(session: nox.Session) -> None:
 
 @nox.session(python="3.11")
 def bench(session: nox.Session) -> None:
-    """Times of our recorded operations beside PyTorch's."""
-    install(session, "-e", ".", TORCH)
-    session.run("python", "scripts/bench.py", *session.posargs, env=ONE_THREAD)
+    """Training steps beside PyTorch's, JAX's and scikit-learn's: `nox -s bench -- --threads 2`."""
+    install(session, "-e", ".", TORCH, "jax")
+    session.run("python", "scripts/bench.py", *session.posargs)

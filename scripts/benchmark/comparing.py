@@ -74,29 +74,29 @@ class Bench:
 
     def check(self, name: str) -> str:
         """Compare with each peer in float64; returns a line that says how far they differ at most."""
-        found: list[str] = []
+        spec, found = for_parity(name), []
         with tempfile.TemporaryDirectory() as folder:
             weights, results = Path(folder, "weights.npz"), Path(folder, "ours.npz")
-            self._record("ours", name, weights, results, {})
+            self._record("ours", spec, weights, results, {})
             for peer in self.peers(name):
                 ours, options = results, {}
                 if peer in _WIDE_EPS:
                     ours, options = Path(folder, f"ours {peer}.npz"), {"eps": _WIDE_EPS[peer]}
-                    self._record("ours", name, weights, ours, options)
+                    self._record("ours", spec, weights, ours, options)
                 with self.tolerant(peer):
                     theirs = Path(folder, f"{peer}.npz")
-                    self._record(peer, name, weights, theirs, options)
-                    worst = max(differences(ours, theirs).values())
-                    found.append(f"{peer} {worst:.0e}")
-                    if worst > TOLERANCE:
-                        self.differing.append(f"{name} and {peer}: {differences(ours, theirs)}")
-        batch = for_parity(name)["batch"]
-        fewer = f", batch {batch}" if batch != WORKLOADS[name]["batch"] else ""
+                    self._record(peer, spec, weights, theirs, options)
+                    by_kind = differences(ours, theirs)
+                    found.append(f"{peer} {max(by_kind.values()):.0e}")
+                    if max(by_kind.values()) > TOLERANCE:
+                        self.differing.append(f"{name} and {peer}: {by_kind}")
+        fewer = f", batch {spec['batch']}" if spec["batch"] != WORKLOADS[name]["batch"] else ""
         return f"{name}: differs in float64{fewer} by {', '.join(found)}"
 
-    def _record(self, contender: str, name: str, weights: Path, results: Path, options: dict[str, Any]) -> None:
+    def _record(self, contender: str, spec: dict[str, Any], weights: Path, results: Path,
+                options: dict[str, Any]) -> None:
         with self.process(contender) as process:
-            process.ask("record", workload=name, weights=str(weights), results=str(results),
+            process.ask("record", spec=spec, weights=str(weights), results=str(results),
                         device=self.options.device, **options)
 
     def times(self, name: str) -> tuple[dict[str, Comparison], float]:

@@ -41,10 +41,11 @@ def attention(p: Parameters, name: str, x: Any, heads: int, keys: Iterator[Any],
     b, t, c = x.shape
     joint = x @ p[name + "in_proj_weight"].T + p[name + "in_proj_bias"]
     q, k, v = jnp.split(joint.reshape(b, t, 3 * heads, c // heads), 3, axis=2)             # (B, T, H, D)
-    if rate == 0:
+    if rate == 0 and x.dtype != jnp.float64:  # its softmax is float32 whatever the dtype, so it is not for the check
         out = jax.nn.dot_product_attention(q, k, v, is_causal=causal)
     else:
-        scores = jnp.einsum("bthd,bshd->bhts", q, k).astype(jnp.float32) / math.sqrt(c // heads)
+        scores = jnp.einsum("bthd,bshd->bhts", q, k) / math.sqrt(c // heads)
+        scores = scores.astype(jnp.promote_types(x.dtype, jnp.float32))
         if causal:
             scores = jnp.where(jnp.tril(jnp.ones((t, t), bool)), scores, jnp.finfo(scores.dtype).min)
         weights = dropout(keys, jax.nn.softmax(scores, -1).astype(x.dtype), rate)

@@ -7,16 +7,21 @@ from typing import Any
 
 import numpy as np
 
-from benchmark.workloads import for_parity, make_batches, trains
+from benchmark.workloads import make_batches, trains
 
 TOLERANCE, STEPS = 1e-8, 5
 #: The kinds of arrays that are compared; "result" is the loss, or the logits of a forward pass.
 KINDS = ("result", "gradient", "parameter")
 
 
-def record(make: Any, name: str, device: str, weights: Path, results: Path, **options: Any) -> None:
-    """Run a workload's check on one contender. The first one draws the weights, the others read them."""
-    spec = for_parity(name)
+def record(make: Any, spec: dict[str, Any], device: str, weights: Path, results: Path, **options: Any) -> None:
+    """Run a workload's check on one contender. The first one draws the weights, the others read them.
+
+    Parameters
+    ----------
+    make : callable
+        `make(spec, device, precision, **options)` is a contender.
+    """
     contender = make(spec, device, "float64", **options)
     if not weights.exists():
         rng = np.random.default_rng(1)  # so that nothing is zero, as biases are at first

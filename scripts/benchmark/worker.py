@@ -86,11 +86,11 @@ class Worker:
         rest()
         return seconds / (epochs * EPOCH)
 
-    def record(self, workload: str, device: str, weights: str, results: str, **options: Any) -> None:
+    def record(self, spec: dict[str, Any], device: str, weights: str, results: str, **options: Any) -> None:
         """The parity check's arrays of this contender, into a file."""
         from benchmark import parity
 
-        parity.record(self.make, workload, device, Path(weights), Path(results), mode=self.mode, **options)
+        parity.record(self.make, spec, device, Path(weights), Path(results), mode=self.mode, **options)
 
     def peak_memory(self, spec: dict[str, Any], device: str, precision: str) -> float | None:
         """Bytes at the peak of a few steps, above those after import and building. For a process of its own.
