@@ -26,17 +26,41 @@ class RowSparse:
     ----------
     is_coalesced : bool
         Whether the indices rise and occur once each.
+    factors : tuple of arrays (B, K) and (B, D), or None
+        Where each of B vectors belongs to K rows in turn, times a coefficient: what `outer` was given.
     """
 
-    __slots__ = ("indices", "is_coalesced", "rows", "shape")
+    __slots__ = ("_rows", "factors", "indices", "is_coalesced", "shape")
     __array_ufunc__ = None  # NumPy's operators give way to ours
 
     def __init__(self, indices: Any, rows: Any, shape: tuple[int, ...], *, is_coalesced: bool = False) -> None:
-        self.indices, self.rows, self.shape, self.is_coalesced = indices, rows, tuple(shape), is_coalesced
+        self.indices, self._rows, self.shape, self.is_coalesced = indices, rows, tuple(shape), is_coalesced
+        self.factors: tuple[Any, Any] | None = None
+
+    @classmethod
+    def outer(cls, indices: Any, coefficients: Any, vectors: Any, shape: tuple[int, ...]) -> RowSparse:
+        """Row i of n = B K is coefficients[i // K, i % K] · vectors[i // K], multiplied out where it is asked for."""
+        made = cls(indices, None, shape)
+        made.factors = coefficients, vectors
+        return made
+
+    @property
+    def rows(self) -> Any:
+        if self._rows is None:
+            coefficients, vectors = self.factors  # type: ignore[misc]
+            xp = array_namespace(vectors)
+            rows = xp.expand_dims(coefficients, axis=-1) * xp.expand_dims(vectors, axis=1)  # (B, K, D)
+            self._rows = xp.reshape(rows, (self.indices.shape[0], vectors.shape[1]))
+        return self._rows
+
+    @property
+    def values(self) -> Any:
+        """An array of the library, device and dtype of the rows, which need not be multiplied out for it."""
+        return self._rows if self.factors is None else self.factors[1]
 
     @property
     def dtype(self) -> Any:
-        return self.rows.dtype
+        return self.values.dtype
 
     def coalesced(self) -> RowSparse:
         """The same with each row once, in order, by sorting. The number of rows is read back from the device."""

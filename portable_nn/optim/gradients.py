@@ -62,7 +62,7 @@ def check_gradient(parameter: Any, gradient: Any, *, takes_rows: bool = False) -
     if tuple(gradient.shape) != parameter.shape:
         raise ShapeError(f"a gradient of shape {parameter.shape} for {parameter}", f"{tuple(gradient.shape)}",
                          "give each parameter its own gradient")
-    gradient = gradient.rows if isinstance(gradient, RowSparse) else gradient
+    gradient = gradient.values if isinstance(gradient, RowSparse) else gradient
     if array_namespace(gradient) is not array_namespace(data) or native_device(gradient) != native_device(data):
         raise DeviceError(f"a gradient where {parameter} is", f"one of {type(gradient).__module__}",
                           "move it there first")

@@ -33,15 +33,19 @@ class RowRun(separate.SeparateRun):
         for parameter, g in zip(self.parameters, gradients, strict=True):
             if isinstance(g, RowSparse):
                 check_gradient(parameter, g, takes_rows=True)
-                g = g.coalesced()
             elif g is not None:
                 g = getattr(g, "_data", g)
                 check_gradient(parameter, g)
             raw.append(g)
         return raw
 
+    def _coalesce(self) -> list[Any]:
+        """The gradients, with each row once."""
+        self._gradients = [g.coalesced() if isinstance(g, RowSparse) else g for g in self._gradients]
+        return self._gradients
+
     def loaded(self) -> Iterator[tuple[int, Any]]:
-        for i, g in enumerate(self._gradients):
+        for i, g in enumerate(self._coalesce()):
             if g is not None:
                 yield self.offsets[i], self.xp.reshape(g.rows if isinstance(g, RowSparse) else g, (-1,))
 
@@ -51,7 +55,9 @@ class RowRun(separate.SeparateRun):
     def update(self, operation: str, definition: Callable[..., Any], options: Callable[[int], dict[str, Any]],
                frozen: Any = None) -> None:
         xp = self.xp
-        for i, (parameter, g) in enumerate(zip(self.parameters, self._gradients, strict=True)):
+        if frozen is None and operation == "sgd_update" and self._add(options):
+            return
+        for i, (parameter, g) in enumerate(zip(self.parameters, self._coalesce(), strict=True)):
             if g is None:
                 continue
             self.steps[i] += 1
@@ -70,6 +76,21 @@ class RowRun(separate.SeparateRun):
             for name, moment in zip(self.moment_names, new[1:], strict=True):
                 self._moments[name][i] = moment
         self._gradients = []
+
+    def _add(self, options: Callable[[int], dict[str, Any]]) -> bool:
+        """θ ← θ − lr · g in place, repeated rows and all, where there is a kernel for it: SGD takes rows only so."""
+        [parameter], [g] = self.parameters, self._gradients
+        if not isinstance(g, RowSparse):
+            return False
+        arrays = parameter._data, g.indices, *(g.factors or (None, g.rows))
+        kernel = registry.find("add_rows", self.xp, arrays, {})
+        if kernel is None:
+            return False
+        self.steps[0] += 1
+        kernel.forward(*arrays, factor=-options(self.steps[0])["lr"])
+        parameter.slot.version = next_sequence()
+        self._gradients = []
+        return True
 
 
 def set_rows(values: Any, indices: Any, rows: Any) -> Any:

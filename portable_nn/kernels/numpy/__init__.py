@@ -21,6 +21,7 @@ from portable_nn.kernels.numpy import (  # noqa: F401  (each registers its kerne
     pooling,
     rectifiers,
     rms_norm,
+    rows,
     skipgram,
     softmax,
 )

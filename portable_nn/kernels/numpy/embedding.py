@@ -6,21 +6,25 @@ from typing import Any
 
 import numpy as np
 
-from portable_nn.backend.scatter import scatter_add
 from portable_nn.functional.embedding import check_offsets
 from portable_nn.kernels.numpy.blocks import is_floating
+from portable_nn.kernels.numpy.buffers import empty
 from portable_nn.kernels.numpy.indices import check_range
+from portable_nn.kernels.numpy.rows import add_bags, add_rows, take_rows
 from portable_nn.kernels.registry import register
 
 
 def embedding(indices: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, Any]:
     check_range("indices", indices.reshape(-1), weight.shape[0])
-    return weight.take(indices, axis=0, mode="clip"), (indices, weight.shape)  # "clip" skips a second check
+    return take_rows(weight, indices), (indices, weight.shape)
 
 
 def embedding_backward(xp: Any, g: Any, saved: Any, needs: Any) -> tuple:
     indices, shape = saved
-    return None, scatter_add(indices.reshape(-1), np.ascontiguousarray(g).reshape(-1, shape[1]), shape[0])
+    g_weight = empty(shape, g.dtype)
+    g_weight.fill(0)
+    add_rows(g_weight, indices.reshape(-1), None, np.ascontiguousarray(g).reshape(-1, shape[1]))
+    return None, g_weight
 
 
 def embedding_supports(indices: Any, weight: Any) -> bool:
@@ -48,7 +52,12 @@ def embedding_bag_backward(xp: Any, g: Any, saved: Any, needs: Any) -> tuple:
     bags, lengths, indices, weight = saved
     g = np.ascontiguousarray(g)
     g_weights = np.vecdot(np.repeat(g, lengths, axis=0), weight.take(indices, axis=0)) if needs[3] else None
-    return None, None, bags.T @ g if needs[2] else None, g_weights
+    g_weight = None
+    if needs[2]:
+        g_weight = empty(weight.shape, weight.dtype)
+        g_weight.fill(0)
+        add_bags(g_weight, bags.indices, bags.indptr, bags.data, g)
+    return None, None, g_weight, g_weights
 
 
 def embedding_bag_supports(indices: Any, offsets: Any, weight: Any, per_sample_weights: Any, *, mode: str) -> bool:
