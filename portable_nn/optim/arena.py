@@ -45,7 +45,8 @@ class Run:
         self.steps = [0] * len(parameters)
         self.views: list[Any] = [None] * len(parameters)  # what each parameter's data is, if nobody has replaced it
         self._entries: dict[str, list[registry.Kernel]] = {}
-        self._pattern: list[bool] = []
+        self._pattern: list[bool] = []  # which parameters got no gradient last time
+        self._copy = False
         self._reserve()
 
     def _reserve(self) -> None:
@@ -88,20 +89,19 @@ class Run:
     def checked(self, gradients: list[Any]) -> list[Any]:
         """The raw arrays of gradients, one for each parameter or None, if they are where and as the parameters are."""
         raw = []
-        for i, g in enumerate(gradients):
-            if g is not None:
-                g, data = getattr(g, "_data", g), self.views[i]
-                if type(g) is not type(data) or g.shape != data.shape or g.dtype != data.dtype:
-                    check_gradient(self.parameters[i], g)
+        for g, data in zip(gradients, self.views):
+            if g is not None and (type(g) is not type(data) or g.shape != data.shape or g.dtype is not data.dtype):
+                g = getattr(g, "_data", g)
+                check_gradient(self.parameters[len(raw)], g)
             raw.append(g)
         return raw
 
     def load(self, gradients: list[Any], *, copy: bool) -> None:
         """Bring in this step's gradients, None where a parameter has none; `copy` large ones too, to be scaled."""
-        pattern = [copy, *(g is not None for g in gradients)]
-        if pattern != self._pattern:
+        pattern = [g is None for g in gradients]
+        if pattern != self._pattern or copy is not self._copy:
             self._divide(gradients, copy)
-            self._pattern = pattern
+            self._pattern, self._copy = pattern, copy
         for i in self._copied:
             self._slots[i][...] = gradients[i]
         for part, i in self._direct:
@@ -163,10 +163,11 @@ class Run:
             values, *moments = definition(*arrays, **chosen)
             for array, new in zip((arrays[0], *arrays[2:]), (values, *moments), strict=True):
                 array[...] = new if frozen is None else self.xp.where(frozen, array, new)
-        for i, present in enumerate(self._pattern[1:]):
-            if present:
+        now = next_sequence()
+        for i, absent in enumerate(self._pattern):
+            if not absent:
                 self.steps[i] += 1
-                self.parameters[i].slot.version = next_sequence()
+                self.parameters[i].slot.version = now
 
     def _kernel(self, operation: str, arrays: list[Any], options: dict[str, Any]) -> registry.Kernel | None:
         entries = self._entries.get(operation)
