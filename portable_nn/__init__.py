@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from portable_nn.backend.devices import to_device as to_device
     from portable_nn.backend.devices import to_numpy as to_numpy
     from portable_nn.backend.errors import ArgumentError as ArgumentError
+    from portable_nn.backend.errors import CaptureError as CaptureError
     from portable_nn.backend.errors import DataError as DataError
     from portable_nn.backend.errors import DeviceError as DeviceError
     from portable_nn.backend.errors import DTypeError as DTypeError
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
     from portable_nn.models import load_weights as load_weights
     from portable_nn.models import save as save
     from portable_nn.models import save_weights as save_weights
+    from portable_nn.training import capture as capture
     from portable_nn.training import evaluate as evaluate
     from portable_nn.training import fit as fit
     from portable_nn.training import predict as predict
@@ -61,12 +63,12 @@ _HOMES = {name: home for home, names in {
     "autodiff": ("Tensor", "checkpoint", "custom_gradient", "elementwise_grad", "grad", "gradcheck", "is_recording",
                  "no_grad", "value_and_grad"),
     "backend.devices": ("to_device", "to_numpy"),
-    "backend.errors": ("ArgumentError", "DTypeError", "DataError", "DeviceError", "FileError", "GradientError",
-                       "MissingDependencyError", "NonFiniteError", "PortableNNError", "ShapeError"),
+    "backend.errors": ("ArgumentError", "CaptureError", "DTypeError", "DataError", "DeviceError", "FileError",
+                       "GradientError", "MissingDependencyError", "NonFiniteError", "PortableNNError", "ShapeError"),
     "backend.namespace": ("array_namespace",),
     "layers": ("functional_call", "summary"),
     "models": ("load", "load_weights", "save", "save_weights"),
-    "training": ("evaluate", "fit", "predict"),
+    "training": ("capture", "evaluate", "fit", "predict"),
 }.items() for name in names}
 
 __all__ = ["__version__", *_ROOMS, *_HOMES]

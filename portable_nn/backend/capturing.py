@@ -1,6 +1,6 @@
 """The captured step under way, as the rooms below `training` see it.
 
-A captured step is run a few times as Python, and then replayed on the device without it (see `training.capture`). What
+A captured step is run a few times as Python, and then replayed on the device without it (see `training.captured`). What
 changes from step to step must then come from arrays that the host writes to before each replay; this module is how
 random draws, buffers and optimisers learn that this is so.
 """
@@ -17,19 +17,19 @@ from portable_nn.backend.errors import CaptureError
 class CountedStep(int):
     """A number of a training step, to which the device adds what `offset` holds: 0 when the step is recorded, and the
     steps since then when it is replayed.
-
-    Attributes
-    ----------
-    offset : array (1,) of uint64
-        On the device, where the captured step expects it.
     """
 
-    offset: Any
+    _source: Callable[[], Any]
 
-    def __new__(cls, step: int, offset: Any) -> CountedStep:
+    def __new__(cls, step: int, source: Callable[[], Any]) -> CountedStep:
         self = super().__new__(cls, step)
-        self.offset = offset
+        self._source = source
         return self
+
+    @property
+    def offset(self) -> Any:
+        """A uint64 array (1,) on the device, where the captured step expects it."""
+        return self._source()
 
 
 class CapturedStep:
@@ -49,10 +49,6 @@ class CapturedStep:
 
     def write_buffer(self, handle: Any, value: Any) -> None:
         """Give a buffer a new value, where its array is."""
-        raise NotImplementedError
-
-    def zeroed(self, optimizer: Any) -> None:
-        """An optimiser has forgotten its gradients."""
         raise NotImplementedError
 
     def updated(self, optimizer: Any, update: Any) -> None:

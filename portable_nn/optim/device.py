@@ -98,7 +98,8 @@ class DeviceUpdate:
         scaler = optimizer.loss_scaler
         if not look and latch is None and scaler is None and optimizer.clip_norm is None:
             return None
-        record = latch.record if latch is not None else scaler.record if scaler is not None else self.numbers.own_record()
+        owner = scaler if latch is None else latch
+        record = self.numbers.own_record() if owner is None else owner.record
         self.numbers.begin(sum(run.arena.blocks for run, _, _ in self.runs))
         start = 0
         for run, _, _ in self.runs:
@@ -114,6 +115,7 @@ class DeviceUpdate:
         for (run, _, _), scalars in zip(self.runs, self.numbers.scalars, strict=True):
             run.arena.update(run.rule, scalars, record)
             run.count()
+        optimizer.steps += 1
         if step is not None:
             step.updated(optimizer, repeated)
 

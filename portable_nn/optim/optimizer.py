@@ -159,7 +159,6 @@ class Optimizer:
         if check_finite and not math.isfinite(update.numbers.total(record)):
             refuse_non_finite(self._members, found)
         update.apply(self, latch, record)
-        self.steps += 1
 
     def _inspect(self, runs: list[Any], found: list[Any], check_finite: bool) -> None:
         """Check and clip this step's gradients, by one sum of squares over all of them."""

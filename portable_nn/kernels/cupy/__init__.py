@@ -2,4 +2,13 @@
 
 from __future__ import annotations
 
-from portable_nn.kernels.cupy import activations  # noqa: F401  (each registers its kernels)
+from portable_nn.kernels.cupy import (  # noqa: F401  (each registers its kernels)
+    activations,
+    dropout,
+    graphs,
+    losses,
+    norms,
+    optimizers,
+    softmax,
+    sums,
+)

@@ -206,7 +206,8 @@ class StepNumbers:
         found = to_numpy(record)
         if not found[FROZEN]:
             return None
-        return int(found[BAD_STEP]), float(found[BAD_LOSS]), int(found[BAD_ELEMENT]) if found[BAD_ELEMENT] >= 0 else None
+        element = int(found[BAD_ELEMENT])
+        return int(found[BAD_STEP]), float(found[BAD_LOSS]), element if element >= 0 else None
 
     @staticmethod
     def see_loss(loss: Any, record: Any) -> None:

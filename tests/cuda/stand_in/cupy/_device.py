@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import threading
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -93,12 +94,18 @@ class Stream:
     def begin_capture(self, mode: Any = None) -> None:
         if self.ptr == 0:
             raise RuntimeError("cannot capture on the default (legacy) stream")
-        self._steps = []
+        from cupy import _memory
+
+        self._steps, self._before = [], _memory.contents()
 
     def end_capture(self) -> Graph:
+        """What was recorded has run here too, for shapes and views to be known: whatever it wrote to is put back."""
+        from cupy import _memory
+
         steps, self._steps = self._steps, None
         if steps is None:
             raise CUDARuntimeError("cudaErrorIllegalState: the stream is not capturing")
+        _memory.restore(self._before)
         return Graph(steps)
 
     def synchronize(self) -> None:
@@ -148,6 +155,12 @@ def record(step: Callable[[], None]) -> None:
         steps.append(step)
 
 
+def copy_memory(target: int, source: int, size: int, kind: int, stream: int) -> None:
+    """cudaMemcpyAsync."""
+    ctypes.memmove(target, source, size)
+    record(lambda: ctypes.memmove(target, source, size) and None)
+
+
 def refuse_capture(what: str) -> None:
     if current_stream().is_capturing():
         raise CUDARuntimeError(f"cudaErrorStreamCaptureUnsupported: operation not permitted when stream is capturing "
@@ -158,4 +171,5 @@ runtime = SimpleNamespace(getDeviceCount=lambda: COUNT, getDevice=current_device
                           setDevice=lambda device: Device(device).use(), runtimeGetVersion=lambda: 13000,
                           driverGetVersion=lambda: 13000, deviceSynchronize=lambda: refuse_capture("synchronize"),
                           streamIsCapturing=lambda pointer: current_stream().is_capturing(),
+                          memcpyAsync=copy_memory, memcpyHostToDevice=1, memcpyDeviceToDevice=3,
                           deviceGetAttribute=lambda attribute, device: 4, is_hip=False)

@@ -43,6 +43,16 @@ def owner(a: np.ndarray) -> Piece | None:
     return _pieces.get(id(a))
 
 
+def contents() -> list[tuple[Piece, np.ndarray]]:
+    """Every piece there is, with a copy of its bytes."""
+    return [(piece, piece.bytes.copy()) for piece in list(_pieces.values())]
+
+
+def restore(before: list[tuple[Piece, np.ndarray]]) -> None:
+    for piece, old in before:
+        piece.bytes[...] = old
+
+
 class MemoryPool:
     """Counts what its arrays use, in CuPy's units of 512 bytes; what is given back stays its own, as CuPy's does."""
 

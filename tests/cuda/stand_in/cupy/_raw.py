@@ -61,6 +61,8 @@ def _pack(x: Any) -> tuple[str, bytes]:
         return "d", struct.pack("d", x)
     if isinstance(x, np.generic):
         return kind_of(x.dtype), x.tobytes()
+    if isinstance(x, np.ndarray) and x.size == 1:  # a struct, by value
+        return f"<{x.nbytes}>" if x.dtype.names else kind_of(x.dtype), x.tobytes()
     raise TypeError(f"Unsupported type {type(x)}: pass arrays, Python int and float, or NumPy scalars; 0 for no array")
 
 

@@ -1,0 +1,107 @@
+"""CUDA graphs: a step recorded once and launched again, in memory of its own."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import cupy
+
+from portable_nn.kernels.cupy.uploads import Upload
+from portable_nn.kernels.registry import register
+
+
+def products_missing() -> str | None:
+    """What keeps matrix products from being recorded, and how to install it; None where nothing does."""
+    if importlib.util.find_spec("nvmath") is None:
+        return ("nvmath-python is not installed, and CuPy's own cuBLAS calls cannot be recorded; "
+                'pip install "nvmath-python[cu13]" (or [cu12])')
+    return None
+
+
+#: Each tells what keeps steps from being recorded, or None; kernels that need something add theirs.
+requirements: list[Callable[[], str | None]] = [products_missing]
+
+
+class Graphs:
+    """The graphs of one captured function on one device, with a stream and a memory pool for all of them.
+
+    Memory that a recorded step has freed stays in the pool, so nothing else is put there between replays. The graphs
+    of a pool share it: they run one after the other, and what a step returns is copied out at once.
+
+    Parameters
+    ----------
+    like : CuPy array
+        Of the device.
+    """
+
+    def __init__(self, like: Any) -> None:
+        self.device = like.device
+        with self.device:
+            self._stream, self._pool = cupy.cuda.Stream(non_blocking=True), cupy.cuda.MemoryPool()
+
+    @staticmethod
+    def obstacle() -> str | None:
+        """Why steps cannot be recorded here, and what to do; None if they can."""
+        return next(filter(None, (requirement() for requirement in requirements)), None)
+
+    @contextmanager
+    def _aside(self) -> Iterator[None]:
+        """On our stream and in our pool, after what the current stream has been given; it waits for us."""
+        current = cupy.cuda.get_current_stream()
+        self._stream.wait_event(current.record())
+        with cupy.cuda.using_allocator(self._pool.malloc), self._stream:
+            yield
+        current.wait_event(self._stream.record())
+
+    def run(self, function: Callable[[], Any]) -> Any:
+        """Call a function as it will be recorded, so that the pool comes to hold the memory it needs."""
+        with self.device, self._aside():
+            return function()
+
+    def record(self, function: Callable[[], Any]) -> tuple[Any, Any]:
+        """Record what a function launches, without running it; returns its result and the graph."""
+        with self.device, self._aside():
+            self._stream.begin_capture()
+            try:
+                result = function()
+            except BaseException:
+                with suppress(Exception):  # it was broken by what the function did, and says so
+                    self._stream.end_capture()
+                raise
+            return result, self._stream.end_capture()
+
+    def launch(self, graph: Any) -> None:
+        """Run a graph on the current stream."""
+        with self.device:
+            graph.launch(cupy.cuda.get_current_stream())
+
+    def static(self, x: Any) -> Any:
+        """A copy of an input, for a graph to read: `fill` gives it new values."""
+        with self.device:
+            return cupy.array(x, copy=True, order="C")
+
+    def fill(self, static: Any, x: Any) -> None:
+        """Copy an input of the same shape and dtype to where a graph reads it, without waiting."""
+        with self.device:
+            if x.flags.c_contiguous and x.device == self.device:
+                cupy.cuda.runtime.memcpyAsync(static.data.ptr, x.data.ptr, x.nbytes,
+                                              cupy.cuda.runtime.memcpyDeviceToDevice,
+                                              cupy.cuda.get_current_stream().ptr)
+            else:
+                static[...] = x
+
+    def copy(self, x: Any) -> Any:
+        """A copy of a result, which the next replay leaves alone."""
+        with self.device:
+            return x.copy()
+
+    def upload(self, size: int) -> Upload:
+        """An array of `size` bytes that the host can write to between replays."""
+        with self.device:
+            return Upload(size)
+
+
+register("graphs", "cupy", Graphs)

@@ -1,0 +1,177 @@
+"""One step as it is recorded: what it uses that changes from step to step, and what a replay does without Python."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+import numpy as np
+
+from portable_nn.autodiff.tree import map_leaves
+from portable_nn.backend.capturing import CapturedStep, CountedStep
+from portable_nn.backend.errors import CaptureError
+from portable_nn.backend.namespace import is_array, is_tensor
+
+#: Root modules with random draws in one step.
+ROOTS = 64
+
+
+class Stale:
+    """Stands in for the gradient of an earlier step, which a recorded step cannot add to: replays would not find it."""
+
+    def _refuse(self, *args: Any) -> NoReturn:
+        raise CaptureError("a captured step that begins without gradients", "one that adds to those of an earlier step",
+                           "call optimizer.zero_grad() inside the step, and accumulate inside one step")
+
+    __add__ = __radd__ = __mul__ = _refuse
+
+    def __getattr__(self, name: str) -> Any:
+        self._refuse()
+
+
+class Step(CapturedStep):
+    """A step being run, or recorded, so that it can be replayed.
+
+    Parameters
+    ----------
+    graphs : object
+        How the device's library records; see `kernels.cupy.graphs`.
+
+    Attributes
+    ----------
+    roots : list of Module
+        Those that the step has called from outside of any module.
+    updates : list
+        What replays must do for each optimiser.
+    """
+
+    def __init__(self, graphs: Any) -> None:
+        self.graphs = graphs
+        self.roots: list[Any] = []
+        self.updates: list[Any] = []
+        self._first: list[int] = []          # the training step at which each root began
+        self._counts: list[int] = []         # and how many it makes in one step
+        self._held: list[Callable[[], None]] = []
+        self._offsets: Any = None
+        self._fixed: list[tuple[Any, Any]] = []
+        self._gradients: list[tuple[Any, Any]] = []
+        self._graph: Any = None
+        self._out: Any = None
+
+    def enter(self, frame: Any, module: Any) -> bool:
+        """Called for every root module call; see `autodiff.replay`."""
+        if not any(module is root for root in self.roots):
+            self.roots.append(module)
+            self._first.append(module.random_position[1])
+        if self.recording:
+            place = next(i for i, root in enumerate(self.roots) if root is module)
+            frame.step = CountedStep(frame.step, lambda: self._offset(place))
+        return False
+
+    def _offset(self, place: int) -> Any:
+        if place >= ROOTS:
+            raise CaptureError(f"at most {ROOTS} modules called one by one in a captured step", f"{place + 1}",
+                               "put them into one module")
+        if self._offsets is None:
+            self._offsets = self.graphs.upload(8 * ROOTS)
+        return self._offsets.view(8 * place, 1, np.uint64)
+
+    def hold(self, send: Callable[[], None]) -> None:
+        self._held.append(send)
+
+    def write_buffer(self, handle: Any, value: Any) -> None:
+        if self.recording:
+            handle._data[...] = value
+        else:
+            handle._replace(value)
+
+    def updated(self, optimizer: Any, update: Any) -> None:
+        self.updates.append(update)
+        if sum(other.optimizer is optimizer for other in self.updates) > 1:
+            raise CaptureError("one update of each optimiser in a captured step", "two",
+                               "capture a function that makes one update")
+
+    def record(self, function: Callable[[], Any], known: list[Any]) -> None:
+        """Record a function's launches; `known` are the handles whose arrays they may use. Python's side has then made
+        the step; `launch` makes the device's."""
+        slots, stale = [handle.slot for handle in known if hasattr(handle, "slot")], Stale()
+        before, versions = [slot.gradient for slot in slots], [slot.version for slot in slots]
+        for slot in slots:
+            slot.gradient = None if slot.gradient is None else stale
+        self.recording = True
+        try:
+            out, self._graph = self.graphs.record(function)
+            self._out = results(out)
+            owned = {id(p.slot) for update in self.updates for p in update.optimizer.parameters}
+            for slot, version in zip(slots, versions, strict=True):
+                if slot.version != version and id(slot) not in owned:
+                    raise CaptureError("parameters changed by optimisers with kernels on this device",
+                                       f"{slot.name!r} changed in another way",
+                                       "use an optimiser of portable_nn.optim, over parameters of one device")
+        except BaseException:
+            for slot, gradient in zip(slots, before, strict=True):
+                slot.gradient = gradient
+            for root, first in zip(self.roots, self._first, strict=True):
+                root.random_position = (root.random_position[0], first)
+            for update in self.updates:
+                update.undo()
+            raise
+        finally:
+            self.recording = False
+        for slot, gradient in zip(slots, before, strict=True):
+            if slot.gradient is stale:
+                slot.gradient = gradient
+            elif slot.gradient is not None:
+                self._gradients.append((slot, slot.gradient))
+        self._counts = [root.random_position[1] - first for root, first in zip(self.roots, self._first, strict=True)]
+        self._fixed = [(handle, handle._data) for handle in known
+                       if not hasattr(handle, "slot") or id(handle.slot) not in owned]
+
+    def launch(self) -> Any:
+        """Run what was recorded for the first time; returns the results."""
+        for send in self._held:
+            send()
+        self._held = []
+        return self._run()
+
+    def is_current(self) -> bool:
+        """Whether what was recorded still does what the function would; values assigned since are taken in."""
+        for handle, array in self._fixed:
+            data = handle._data
+            if data is not array:
+                if type(data) is not type(array) or data.dtype != array.dtype or data.device != array.device:
+                    return False
+                array[...] = data
+                handle._data = array
+        return all(update.is_current() for update in self.updates)
+
+    def replay(self) -> Any:
+        """Make one more step; returns copies of the results."""
+        steps = [root.random_position[1] for root in self.roots]
+        if self._offsets is not None:
+            slot = self._offsets.slot().view(np.uint64)
+            for place, first in enumerate(self._first[:ROOTS]):
+                slot[place] = (steps[place] - first) % 2**64
+            self._offsets.send()
+        for root, step, count in zip(self.roots, steps, self._counts, strict=True):
+            root.__dict__["_step"] = step + count
+        for update in self.updates:
+            update.advance()
+        return self._run()
+
+    def _run(self) -> Any:
+        self.graphs.launch(self._graph)
+        for slot, gradient in self._gradients:
+            slot.gradient = gradient
+        return map_leaves(self.graphs.copy, self._out)
+
+
+def results(out: Any) -> Any:
+    """What a step returns, as raw arrays."""
+    def raw(x: Any) -> Any:
+        if not is_array(x):
+            raise CaptureError("a captured step that returns arrays", f"{x!r:.60} of type {type(x).__name__}",
+                               "return the loss itself, or nothing")
+        return x.data if is_tensor(x) else x
+
+    return map_leaves(raw, out)
