@@ -1,6 +1,5 @@
-"""Whole-sequence LSTM with all steps in one compiled loop: each gate is read and written once, between two products.
-
-Layouts and what is saved are those of `kernels.numpy.lstm`. The products in the loop are SciPy's BLAS.
+"""Whole-sequence LSTM: each gate is read and written once, between two products; where these are small, all steps in
+one compiled loop. Layouts and what is saved are those of `kernels.numpy.lstm`.
 """
 
 from __future__ import annotations
@@ -11,7 +10,18 @@ import numpy as np
 
 from portable_nn.kernels.compiled import sequences
 from portable_nn.kernels.compiled.elementary import sigmoid, tanh
-from portable_nn.kernels.compiled.jit import Cube, Mask, Matrix, OutCube, OutMatrix, OutVector, Vector, compiled, inline
+from portable_nn.kernels.compiled.jit import (
+    Count,
+    Cube,
+    Mask,
+    Matrix,
+    OutCube,
+    OutMatrix,
+    OutVector,
+    Vector,
+    compiled,
+    inline,
+)
 from portable_nn.kernels.numpy import lstm
 from portable_nn.kernels.numpy.buffers import scratch
 from portable_nn.kernels.numpy.sequences import pack_weights
@@ -32,11 +42,14 @@ def _cell(gates: OutVector, c_new: OutVector, tanh_c: OutVector, h_new: OutVecto
 
 
 @compiled
-def _take_steps(gates: OutCube, tanh_c: OutCube, rows: OutCube, weight: Matrix, outside: Mask) -> None:
-    steps, hidden, batch = rows.shape[0] - 1, tanh_c.shape[1], rows.shape[2]
-    for step in range(steps):
+def _take_steps(gates: OutCube, tanh_c: OutCube, rows: OutCube, weight: Matrix, outside: Mask, first: Count,
+                last: Count) -> None:
+    """Steps from the first to before the last; no weights: the products are there."""
+    hidden, batch = tanh_c.shape[1], rows.shape[2]
+    for step in range(first, last):
         now, after = gates[step % gates.shape[0]], gates[(step + 1) % gates.shape[0]]
-        np.dot(weight, rows[step], now[:4 * hidden])
+        if weight.size > 0:
+            np.dot(weight, rows[step], now[:4 * hidden])
         c_new, h_new, h = after[4 * hidden:], rows[step + 1, :hidden], rows[step, :hidden]
         _cell(now.reshape(-1), c_new.reshape(-1), tanh_c[step % tanh_c.shape[0]].reshape(-1), h_new.reshape(-1))
         if outside.size > 0:
@@ -64,33 +77,42 @@ def _cell_gradient(d: OutVector, g_h: Vector, g_c: OutVector, gates: Vector, tan
 
 @compiled
 def _go_back(columns: OutCube, d: OutMatrix, g_h: OutMatrix, g_c: OutMatrix, held: OutCube, gates: Cube, tanh_c: Cube,
-             g_out: Cube, to_h: Matrix, outside: Mask) -> None:
-    """The steps of a chunk from last to first; `d` and `held` are room for one step's gate gradients, and for the
-    states' gradients where a step is beyond its row's end."""
-    batch = g_h.shape[1]
-    for k in range(tanh_c.shape[0] - 1, -1, -1):
+             g_out: Cube, to_h: Matrix, outside: Mask, first: Count, last: Count) -> None:
+    """Steps of a chunk from before the last to the first; `d` and `held` are room for one step's gate gradients, and
+    for the states' gradients where it is beyond its row's end. No weights: the product and g_h += held[0] are left out.
+    """
+    for k in range(last - 1, first - 1, -1):
         if outside.size > 0:
-            held[0], held[1] = g_h, g_c
+            held[0], held[1] = 0.0, g_c
+            for b in range(g_h.shape[1]):
+                if outside[k * g_h.shape[1] + b]:
+                    held[0, :, b] = g_h[:, b]
         if g_out.size > 0:
             g_h += g_out[k]
         _cell_gradient(d.reshape(-1), g_h.reshape(-1), g_c.reshape(-1), gates[k].reshape(-1), tanh_c[k].reshape(-1))
         if outside.size > 0:
-            for b in range(batch):
-                if outside[k * batch + b]:
-                    d[:, b] = 0.0
+            for b in range(g_h.shape[1]):
+                if outside[k * g_h.shape[1] + b]:
+                    d[:, b], g_c[:, b] = 0.0, held[1, :, b]
         columns[:, k] = d
-        np.dot(to_h, d, g_h)
-        if outside.size > 0:
-            for b in range(batch):
-                if outside[k * batch + b]:
-                    g_h[:, b], g_c[:, b] = held[0, :, b], held[1, :, b]
+        if to_h.size > 0:
+            np.dot(to_h, d, g_h)
+            if outside.size > 0:
+                g_h += held[0]
 
 
 def _run(x: Any, h: Any, c: Any, weight_ih: Any, weight_hh: Any, bias_ih: Any, bias_hh: Any, lengths: Any,
          reverse: bool, keep: bool) -> lstm.Saved:
-    saved = lstm.prepare(x, h, c, weight_hh.shape[1], lengths, reverse, keep)
-    weight = pack_weights(lstm.GATES, weight_ih, weight_hh, bias_ih, bias_hh)
-    _take_steps(saved.gates, saved.tanh_c, saved.rows, weight, sequences.mask(saved.outside))
+    (batch, steps, _), hidden = x.shape, weight_hh.shape[1]
+    saved = lstm.prepare(x, h, c, hidden, lengths, reverse, keep)
+    rows, gates, tanh_c, outside = saved
+    weight, beyond = pack_weights(lstm.GATES, weight_ih, weight_hh, bias_ih, bias_hh), sequences.mask(outside)
+    if sequences.is_small(weight, batch):
+        _take_steps(gates, tanh_c, rows, weight, beyond, 0, steps)
+    else:
+        for step in range(steps):
+            np.dot(weight, rows[step], out=gates[step % len(gates), :4 * hidden])
+            _take_steps(gates, tanh_c, rows, weight[:0], beyond, step, step + 1)
     return saved
 
 
@@ -108,11 +130,20 @@ def infer(x: Any, h: Any, c: Any, weight_ih: Any, weight_hh: Any, bias_ih: Any, 
 
 def _chunk_back(saved: lstm.Saved, chunk: slice, columns: np.ndarray, g_h: np.ndarray, g_c: np.ndarray,
                 g_out: np.ndarray | None, to_h: np.ndarray) -> None:
-    hidden, batch = g_h.shape
-    outside = None if saved.outside is None else saved.outside[chunk]
+    (hidden, batch), steps = g_h.shape, columns.shape[1]
+    d, outside = scratch((4 * hidden, batch), g_h.dtype), None if saved.outside is None else saved.outside[chunk]
     held = np.empty((0 if outside is None else 2, hidden, batch), dtype=g_h.dtype)
-    _go_back(columns, scratch((4 * hidden, batch), g_h.dtype), g_h, g_c, held, saved.gates[chunk], saved.tanh_c[chunk],
-             sequences.gradient(g_out, hidden, batch), to_h, sequences.mask(outside))
+    known = (columns, d, g_h, g_c, held, saved.gates[chunk], saved.tanh_c[chunk],
+             sequences.gradient(g_out, hidden, batch))
+    beyond = sequences.mask(outside)
+    if sequences.is_small(to_h, batch):
+        _go_back(*known, to_h, beyond, 0, steps)
+        return
+    for k in range(steps - 1, -1, -1):
+        _go_back(*known, to_h[:0], beyond, k, k + 1)
+        np.dot(to_h, d, out=g_h)
+        if outside is not None:
+            np.add(g_h, held[0], out=g_h)
 
 
 def backward(xp: Any, g: Any, saved: lstm.Saved, weight_ih: Any, weight_hh: Any, reverse: Any, needs: Any) -> tuple:

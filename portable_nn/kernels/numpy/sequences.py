@@ -113,7 +113,9 @@ class Products:
         self.rows, self.parts, self.to_x = rows, parts, to_x
         self.columns = scratch(steps * width * batch, rows.dtype)
         self.inputs = scratch(steps * count * batch, rows.dtype)
-        self.width, self.sums = width, [rows.dtype.type(0)] * len(parts)
+        self.width = width
+        self.sums = [np.zeros((len(range(width)[gates]), len(range(count)[packed])), rows.dtype)
+                     for gates, packed in parts]
         self.g_x = None if to_x is None else empty((stop - 1, to_x.shape[0], batch), rows.dtype)
 
     def columns_of(self, chunk: slice) -> np.ndarray:
@@ -126,8 +128,8 @@ class Products:
         columns = self.columns_of(chunk).reshape(self.width, -1)
         if self.parts:
             inputs = _as_columns(self.rows[chunk], self.inputs)
-            self.sums = [known + np.dot(columns[gates], inputs[packed].T)
-                         for known, (gates, packed) in zip(self.sums, self.parts)]
+            for known, (gates, packed) in zip(self.sums, self.parts):
+                np.add(known, np.dot(columns[gates], inputs[packed].T, scratch(known.shape, known.dtype)), known)
         if self.to_x is not None and self.g_x is not None:
             flat = np.dot(self.to_x, columns[-self.to_x.shape[1]:])
             self.g_x[chunk] = flat.reshape(flat.shape[0], -1, self.rows.shape[2]).transpose(1, 0, 2)
