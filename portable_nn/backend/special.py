@@ -25,7 +25,7 @@ _FAR = ((2.15311535474403846e-8, 5.64188496988670089e-1, 8.88314979438837594e0, 
 # lies above the other, so erf is the smaller of the two and the kernel needs no comparison. Highest first.
 _NEAR32 = (7.18801821e-05, -0.000780580041, 0.00516486447, -0.026841443, 0.112832919, -0.376125991, 0.128379166)
 _FAR32 = (0.000185574143, -0.00293960865, 0.0218053237, -0.10303738, -0.638225675, -1.12704003, -0.000353716954)
-_BLOCK = 8192  # elements at a time, so that the work stays in the cache
+_BLOCK = 32_768  # elements at a time: the work stays in the cache, and NumPy's calls cost little beside it
 
 
 def erf(x: Any) -> Any:
@@ -68,13 +68,10 @@ def define_erf(x: Any) -> Any:
     return xp.where(far < 0.5, small, xp.copysign(large, x))
 
 
-def erf_block(x: np.ndarray, out: np.ndarray, size: np.ndarray, scratch: np.ndarray) -> None:
-    """erf of up to 8,192 float32 numbers into `out`, for kernels that go on with the block while it is in the cache.
-
-    `x`, `out`, `size` and `scratch` are contiguous float32 arrays of one length; the last two are overwritten.
-    """
+def _erf_block(x: np.ndarray, out: np.ndarray, size: np.ndarray, scratch: np.ndarray) -> None:
+    """erf of a block of float32 numbers into `out`; `size` and `scratch` are overwritten."""
     np.abs(x, out=size)
-    np.minimum(size, _CAP[:size.size], out=size)
+    size.clip(_ZERO, _CAP, size)  # five times as fast as np.minimum with a number
     np.multiply(size, size, out=scratch)
     _horner_into(_NEAR32_0D, scratch, out)
     np.multiply(out, size, out=out)
@@ -111,7 +108,7 @@ def _numpy(x: np.ndarray) -> np.ndarray:
     for start in range(0, flat.size, _BLOCK):
         block = flat[start:start + _BLOCK]
         if x.dtype.char == "f":
-            erf_block(block, out[start:start + _BLOCK], size[:block.size], scratch[:block.size])
+            _erf_block(block, out[start:start + _BLOCK], size[:block.size], scratch[:block.size])
         else:
             out[start:start + _BLOCK] = define_erf(block)
     return out.reshape(x.shape)
@@ -132,7 +129,7 @@ def _horner_into(coefficients: list[np.ndarray], x: np.ndarray, out: np.ndarray)
     np.add(out, coefficients[-1], out=out)
 
 
-# 0-d arrays cost half of what NumPy and Python scalars do in a call, and an array of fours a quarter of one.
+# 0-d arrays cost half of what NumPy and Python scalars do in a call.
 _NEAR32_0D, _FAR32_0D = ([np.array(c, dtype=np.float32) for c in table] for table in (_NEAR32, _FAR32))
 _ONE, _SIGN = np.array(1, dtype=np.float32), np.array(0x80000000, dtype=np.uint32)
-_CAP = np.full(_BLOCK, 4, dtype=np.float32)
+_ZERO, _CAP = (np.array(c, dtype=np.float32) for c in (0, 4))

@@ -61,7 +61,7 @@ def test_edges(backend: Backend, dtype: str) -> None:
     np.testing.assert_allclose(result[-1], 1.1283791670955126e-36, rtol=2e-7)
 
 
-@pytest.mark.parametrize("shape", [(), (0,), (2, 0), (1,), (8191,), (8192,), (8193,), (3, 5461)])
+@pytest.mark.parametrize("shape", [(), (0,), (2, 0), (1,), (32767,), (32768,), (32769,), (3, 21845)])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_shapes_and_blocks(shape: tuple[int, ...], dtype: str, rng: np.random.Generator) -> None:
     x = np.asarray(rng.normal(size=shape), dtype=dtype)
@@ -88,7 +88,7 @@ def test_other_dtypes(dtype: str) -> None:
 
 
 def test_float32_is_much_faster_than_float64() -> None:
-    """A loose guard of a figure that is measured elsewhere: 4 ns an element on one core, where float64 takes 16."""
+    """A loose guard of a figure that is measured elsewhere: 2.5 ns an element on one core, where float64 takes 16."""
     x = np.random.default_rng(0).normal(size=200_000).astype(np.float32)
 
     def best(x: np.ndarray) -> float:
