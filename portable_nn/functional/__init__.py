@@ -35,6 +35,7 @@ from portable_nn.functional.residuals import huber_error as huber_error
 from portable_nn.functional.residuals import quantile_error as quantile_error
 from portable_nn.functional.rms_norm import rms_norm as rms_norm
 from portable_nn.functional.skipgram import skipgram_loss as skipgram_loss
+from portable_nn.functional.skipgram import sparse_skipgram_loss as sparse_skipgram_loss
 from portable_nn.functional.softmax import log_softmax as log_softmax
 from portable_nn.functional.softmax import softmax as softmax
 from portable_nn.functional.sparse_embedding import sparse_embedding as sparse_embedding

@@ -60,15 +60,16 @@ def sparse_embedding(indices: Any, weight: Any) -> Any:
 
     A weight computed from others gets a dense one: no rule of theirs takes rows.
     """
-    return _sparse_embedding(indices, weight) if _is_leaf(weight) else _embedding(indices, weight)
+    return _sparse_embedding(indices, weight) if is_leaf(weight) else _embedding(indices, weight)
 
 
 def sparse_embedding_bag(indices: Any, offsets: Any, weight: Any, per_sample_weights: Any, *, mode: str) -> Any:
     """As `embedding_bag`, with the gradient of `sparse_embedding`."""
     array_namespace(indices, offsets)
-    operation = _sparse_bag if _is_leaf(weight) else _embedding_bag
+    operation = _sparse_bag if is_leaf(weight) else _embedding_bag
     return operation(indices, offsets, weight, per_sample_weights, mode=mode)
 
 
-def _is_leaf(weight: Any) -> bool:
+def is_leaf(weight: Any) -> bool:
+    """Whether a gradient of this ends here, so that no rule needs to take it further."""
     return type(getattr(weight, "_node", None)) is Leaf

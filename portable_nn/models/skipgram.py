@@ -69,6 +69,9 @@ class SkipGram(layers.Module):
 
     def forward(self, words: Any) -> Any:
         if isinstance(words, SkipGramBatch):
+            if self.sparse:
+                return functional.sparse_skipgram_loss(words.words, words.outputs, self.words.weight,
+                                                       self.contexts.weight, words.positive, words.negative)  # (G, C)
             return functional.skipgram_loss(self.words(words.words), self.contexts(words.outputs),
                                             words.positive, words.negative)      # (G, C)
         return functional.linear(self.words(words), self.contexts.weight, None, activation=None)  # (..., V)
