@@ -32,6 +32,7 @@ SCALARS = {"f": 0, "d": 1, "e": 2, "E": 3}
 #: How many scalars a thread moves at once, 16 bytes: WIDE of common.cuh.
 WIDE = {"f": 4, "d": 2, "e": 8, "E": 8}
 THREADS = 256
+_INT64 = cupy.dtype("int64")
 OPTIONS = ("-std=c++17",)
 _INCLUDE = re.compile(r'^#include "([\w.]+)"\n', re.MULTILINE)
 
@@ -82,6 +83,11 @@ def is_floating(x: Any) -> bool:
 def contiguous(x: Any) -> Any:
     """x itself if its elements lie in a row, else a copy."""
     return x if x.flags.c_contiguous else cupy.ascontiguousarray(x)
+
+
+def as_int64(x: Any) -> Any:
+    """Integers as the kernels take them: contiguous int64."""
+    return contiguous(x if x.dtype == _INT64 else x.astype(_INT64))
 
 
 def elements(function: Any, like: Any, arguments: tuple) -> None:

@@ -12,7 +12,7 @@
 #define __constant__ static const
 #define __forceinline__ inline
 #define __launch_bounds__(...)
-#define __align__(n) alignas(n)
+#define __align__(n) __attribute__((aligned(n)))
 #define __restrict__ __restrict
 // One block runs at a time, so that what is static is a block's. The section lets the runtime fill it before each.
 #define __shared__ static __attribute__((section("shared_memory")))
