@@ -13,5 +13,6 @@ from portable_nn.kernels.compiled import (  # noqa: F401  (each registers its ke
     lstm,
     norms,
     optimizers,
+    rows,
     softmax,
 )

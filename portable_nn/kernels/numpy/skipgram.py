@@ -90,6 +90,7 @@ def rows_backward(xp: Any, g: Any, saved: Any, needs: Any) -> tuple:
     words, outputs, words_shape, outputs_shape, saved = saved
     w, o, p, q, z, *_, contexts, _, _ = saved
     words, outputs = words.reshape(-1), outputs.reshape(-1)
+    g_weights: Any
     if z.shape[1] > 1:  # several words share their outputs
         g_words, g_outputs, *g_weights = skipgram_backward(xp, g, saved, needs[2:])
         of_outputs = None if g_outputs is None else RowSparse(outputs, g_outputs.reshape(o.shape[0] * o.shape[1], -1),
