@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import array_api_compat
@@ -88,6 +90,19 @@ def device_name(x: Any) -> str:
         return "cpu"
     label = device_label(array_api_compat.device(x))
     return f"cuda:{label}" if library == "cupy" else f"{library}:{label}"
+
+
+@contextmanager
+def on_device(device: str) -> Iterator[None]:
+    """Within this context CuPy works on the GPU of this name; for other devices nothing changes.
+
+    CuPy's functions, unlike PyTorch's, work on the current device of their thread whatever their arguments are on.
+    """
+    if device.startswith("cuda"):
+        with namespace_of_device(device)[1]:
+            yield
+    else:
+        yield
 
 
 def to_device(x: Any, device: str) -> Any:

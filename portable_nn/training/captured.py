@@ -14,6 +14,7 @@ from portable_nn.autodiff.tree import leaves, map_leaves
 from portable_nn.backend.capturing import reset_captured_step, set_captured_step
 from portable_nn.backend.errors import ArgumentError, CaptureError
 from portable_nn.backend.namespace import array_namespace, is_array, is_tensor
+from portable_nn.backend.precision import compute_precision
 from portable_nn.kernels import registry
 from portable_nn.layers.structure import structure_version
 from portable_nn.training.recorded import Step, results
@@ -157,14 +158,14 @@ class Captured:
             handles = [handle for root in self._roots for handle in root._handles().values()]
             self._modules = (structure_version(), modules, list(dict.fromkeys(handles)))
         modes = tuple([module.__dict__["training"] for module in self._modules[1]])
-        return modes, is_recording(), registry.forced()
+        return modes, is_recording(), registry.forced(), compute_precision()
 
     def _add(self, key: Any) -> _Entry:
         if len(self._entries) >= self._limit:
             self._entries.popitem(last=False)
             self._dropped += 1
             if self._dropped == 4 * self._limit:
-                _notice(f"a captured step has met more than {5 * self._limit} sets of shapes, so it mostly runs as it is: "
+                _notice(f"a captured step has met over {5 * self._limit} sets of shapes, so mostly it is run as it is: "
                         "pad batches to a few lengths, or leave capture out")
         entry = self._entries[key] = _Entry()
         return entry

@@ -42,18 +42,26 @@ class Guard:
             found = f"parameter {culprit!r} has become non-finite" if culprit else "all parameters are finite"
             raise NonFiniteError(f"a finite loss at step {self.optimizer.steps + 1}", f"{number}; {found}", _FIX)
 
+    def backward(self, loss: Any) -> None:
+        """Add up gradients, of the loss times its scale where there is one."""
+        scaler = self.optimizer.loss_scaler
+        (loss if scaler is None else scaler.scale(loss)).backward()
+
     def step(self, loss: Any) -> None:
         """Update the parameters, unless the loss or a gradient is not finite."""
         if self.latch is not None:
             self.optimizer.step(latch=self.latch)
-            if self.optimizer.steps % EVERY_ON_A_GPU == 0:
-                self.finish()
             return
         try:
             self.optimizer.step(check_finite=True)
         except NonFiniteError as error:
             raise NonFiniteError(f"finite gradients at step {self.optimizer.steps + 1}, loss {loss.item():.6g}",
                                  error.args[1], error.args[2]) from None
+
+    def look(self) -> None:
+        """After a step: `finish`, now and then."""
+        if self.latch is not None and self.optimizer.steps % EVERY_ON_A_GPU == 0:
+            self.finish()
 
     def finish(self) -> None:
         """Read the latch, if there is one, and raise for what it holds."""

@@ -11,25 +11,29 @@ from typing import Any
 import numpy as np
 
 from portable_nn.autodiff import no_grad
-from portable_nn.backend.devices import to_numpy
-from portable_nn.backend.errors import ArgumentError, DTypeError
-from portable_nn.backend.namespace import array_namespace, is_tensor
+from portable_nn.backend.devices import on_device
+from portable_nn.backend.errors import ArgumentError
+from portable_nn.backend.precision import in_precision
 from portable_nn.layers import Module
 from portable_nn.optim import Optimizer
+from portable_nn.optim.scaling import scaled_loss
 from portable_nn.training.callbacks import in_calling_order
+from portable_nn.training.captured import capture as captured
 from portable_nn.training.checkpoint import read_checkpoint
-from portable_nn.training.feeding import Batch, Feed, split_validation
+from portable_nn.training.feeding import Feed, split_validation
 from portable_nn.training.guard import Guard
 from portable_nn.training.history import History
 from portable_nn.training.metrics import resolve, scores
 from portable_nn.training.modes import collector_held, evaluating, training_mode
 from portable_nn.training.progress import bar, line
 from portable_nn.training.run import Training
+from portable_nn.training.updates import Mean, Update, compare
 
 
 def fit(model: Module, loss: Any, optimizer: Optimizer, *, train: Any, validation: Any = None, metrics: Any = (),
         callbacks: Sequence[Any] = (), epochs: int = 1, batch_size: int = 32, seed: int = 0, accumulate: int = 1,
-        resume: str | Path | None = None, progress: bool = True) -> History:
+        capture: bool = False, precision: str | None = None, resume: str | Path | None = None,
+        progress: bool = True) -> History:
     """Train a model.
 
     Parameters
@@ -55,6 +59,13 @@ def fit(model: Module, loss: Any, optimizer: Optimizer, *, train: Any, validatio
         Of the order of the rows, the random share, dropout, and parameters not drawn yet.
     accumulate : int
         Add up the gradients of this many batches for each update, as if they were one batch.
+    capture : bool
+        On a GPU, record each update once for each size of batch, as one CUDA graph, and replay it: the same results,
+        bit for bit, with little left for Python to do; see `portable_nn.capture` for what a step may not do then.
+        Elsewhere it changes nothing.
+    precision : "float32", "tf32", "bfloat16" or "float16", optional
+        What matrix products may compute in on a GPU; see `portable_nn.precision`. float16 scales the loss. Elsewhere
+        products are in the model's dtype. None leaves what the context says.
     resume : path, optional
         A file that the `Checkpoint` callback wrote: the run goes on from there, bit for bit as if it had not stopped.
     progress : bool
@@ -89,18 +100,8 @@ def fit(model: Module, loss: Any, optimizer: Optimizer, *, train: Any, validatio
     if resume is not None:
         read_checkpoint(resume, training)
     try:
-        training.call("on_start")
-        with training_mode(model):
-            while training.epoch < epochs and not training.stop:
-                started = time.perf_counter()
-                row = {"epoch": training.epoch + 1, "train": _train_epoch(training, feed, progress)}
-                if held_out is not None:
-                    row.update(_validate(training, held_out, functions))
-                row.update(lr=optimizer.lr(), seconds=time.perf_counter() - started)
-                training.history.append(row)
-                training.epoch += 1
-                line(row, epochs, progress)
-                training.call("on_epoch_end")
+        with on_device(model.device), in_precision(precision), scaled_loss(optimizer, precision, model.device):
+            _train(training, feed, held_out, functions, capture, progress)
     except KeyboardInterrupt:
         training.history.interrupted = True
     finally:
@@ -109,23 +110,37 @@ def fit(model: Module, loss: Any, optimizer: Optimizer, *, train: Any, validatio
     return training.history
 
 
-def _train_epoch(training: Training, feed: Feed, progress: bool) -> float:
+def _train(training: Training, feed: Feed, held_out: Feed | None, functions: dict[str, Any], capture: bool,
+           progress: bool) -> None:
+    """The epochs."""
+    training.call("on_start")
+    mean, guard = Mean(in_place=capture), Guard(training.optimizer, training.model.device)
+    update: Any = Update(training, guard, mean)
+    update = captured(update) if capture else update
+    with training_mode(training.model):
+        while training.epoch < training.epochs and not training.stop:
+            started = time.perf_counter()
+            row = {"epoch": training.epoch + 1, "train": _train_epoch(training, update, guard, mean, feed, progress)}
+            if held_out is not None:
+                row.update(_validate(training, held_out, functions))
+            row.update(lr=training.optimizer.lr(), seconds=time.perf_counter() - started)
+            training.history.append(row)
+            training.epoch += 1
+            line(row, training.epochs, progress)
+            training.call("on_epoch_end")
+
+
+def _train_epoch(training: Training, update: Any, guard: Guard, mean: Mean, feed: Feed, progress: bool) -> float:
     """One pass over the data; returns the mean loss over all rows."""
-    model, optimizer, accumulate = training.model, training.optimizer, training.settings["accumulate"]
-    guard = Guard(optimizer, model.device)
-    mean = Mean()
+    accumulate = training.settings["accumulate"]
+    mean.begin()
     with bar(feed.epoch(training.epoch), training, feed.length, progress) as batches:
         while group := list(islice(batches, accumulate)):
             with collector_held:
-                total = sum(batch.mass for batch in group)
-                for batch in group:
-                    value = compare(training.loss, model(batch.x), batch)
-                    mean.add(value.data, batch.mass)
-                    guard.check_loss(value)
-                    (value if len(group) == 1 else value * _share(batch.mass, total)).backward()
-                guard.step(value)
-                optimizer.zero_grad()
-                del value
+                update(group)
+            for batch in group:
+                mean.count(batch.mass)
+            guard.look()
     guard.finish()
     return mean.result()
 
@@ -139,28 +154,12 @@ def _validate(training: Training, feed: Feed, metrics: dict[str, Any]) -> dict[s
         for batch in feed.epoch(0):
             prediction = training.model(batch.x)
             mean.add(compare(training.loss, prediction, batch).data, batch.mass)
+            mean.count(batch.mass)
             if metrics:
                 found.append(prediction.numpy())
                 targets.append(batch.y.numpy())
     row = {"validation": mean.result()}
     return {**row, **scores(np.concatenate(found), np.concatenate(targets), metrics)} if metrics else row
-
-
-def compare(loss: Any, prediction: Any, batch: Batch) -> Any:
-    """The loss of one batch, a Tensor."""
-    value = loss(prediction, batch.y) if batch.weight is None else loss(prediction, batch.y, batch.weight)
-    if not is_tensor(value):
-        raise DTypeError("a loss that is a Tensor", f"{value!r:.60}",
-                         "compute it from the prediction with Array API functions, and do not convert it")
-    return value
-
-
-def _share(mass: Any, total: Any) -> Any:
-    """A batch's share in its update; where all weights are 0 so is the loss."""
-    if isinstance(total, int):
-        return mass / total
-    xp = array_namespace(total)
-    return mass / xp.where(total == 0, xp.ones_like(total), total)
 
 
 def _planned_steps(feed: Feed, epochs: int, accumulate: int) -> int | None:
@@ -184,18 +183,3 @@ def _check_arguments(model: Module, loss: Any, optimizer: Optimizer, validation:
     if not any(id(p) in own for p in optimizer.parameters):
         raise ArgumentError("an optimiser over the model's parameters", "one over others",
                             "build it with model.parameters()")
-
-
-class Mean:
-    """A mean of batches' losses, kept where they are until it is asked for."""
-
-    def __init__(self) -> None:
-        self.total: Any = 0.0
-        self.mass: Any = 0
-
-    def add(self, loss: Any, mass: Any) -> None:
-        self.total = self.total + loss * mass
-        self.mass = self.mass + mass
-
-    def result(self) -> float:
-        return float(to_numpy(self.total)) / (float(self.mass) or 1.0)

@@ -196,6 +196,11 @@ class StepNumbers:
         return record
 
     @staticmethod
+    def scale_of(record: Any) -> Any:
+        """Where in a record the scale of the loss is."""
+        return record[SCALE:SCALE + 1]
+
+    @staticmethod
     def total(record: Any) -> float:
         """The sum of the squares of all gradients. Waits for the device."""
         return float(to_numpy(record)[TOTAL])

@@ -1,0 +1,101 @@
+"""What matrix products compute in: a context that kernels look at, and the array code that says what it means."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, NamedTuple
+
+from portable_nn.backend.errors import ArgumentError
+from portable_nn.backend.namespace import array_namespace
+
+
+class Format(NamedTuple):
+    """A floating-point format: bits of the fraction, the smallest exponent of normal numbers, the largest number."""
+
+    bits: int
+    lowest: int
+    largest: float
+
+
+#: tf32 is what the tensor cores make of float32; all three keep the sums of products in float32.
+FORMATS = {"tf32": Format(10, -126, 3.4e38), "bfloat16": Format(7, -126, 3.38953139e38),
+           "float16": Format(10, -14, 65504.0)}
+
+_compute: ContextVar[str | None] = ContextVar("portable_nn_compute_precision", default=None)
+_emulated: ContextVar[str | None] = ContextVar("portable_nn_emulated_precision", default=None)
+#: The format that products of this context may round their arguments to, or None. A kernel whose gradient may run in
+#: another context keeps what it saw.
+compute_precision = _compute.get
+#: The format that definitions round the arguments of products to in this context, or None.
+emulated_precision = _emulated.get
+
+
+@contextmanager
+def precision(name: str, *, emulate: bool = False) -> Iterator[None]:
+    """Within this context matrix products may compute in a lower precision, where the device is faster at it.
+
+    Parameters, activations, gradients and optimiser states stay float32; so do sums and statistics. What is rounded are
+    the arguments of products (linear, attention, recurrent and convolution layers), forward and backward, and products
+    of float64 are never touched. It is a permission: CuPy's kernels make use of it, NumPy computes in float32, where
+    half precision would be 200 times slower.
+
+    Parameters
+    ----------
+    name : "float32", "tf32", "bfloat16" or "float16"
+        "float32" takes an outer permission back. "float16" overflows at 65,504: its gradients need a loss scale, which
+        `fit(precision="float16")` brings; in a loop of your own see `optim.LossScaler`.
+    emulate : bool
+        Round in array code, on any library, and slowly: what the kernels are held to, and a way to see on a CPU what a
+        precision does to a model. Only float32 arrays are rounded. Kernels are not used by the operations then.
+
+    Raises
+    ------
+    ArgumentError
+        The name is another.
+
+    Example
+    -------
+    >>> import numpy as np
+    >>> from portable_nn import functional
+    >>> x = np.asarray([[1.001]], dtype=np.float32)
+    >>> with precision("bfloat16", emulate=True):
+    ...     functional.linear(x, x, None, activation=None)
+    array([[1.]], dtype=float32)
+    """
+    if name != "float32" and name not in FORMATS:
+        raise ArgumentError(f'a precision among "float32", {", ".join(map(repr, FORMATS))}', repr(name),
+                            'pass one of them, such as "bfloat16"')
+    chosen = None if name == "float32" else name
+    tokens = _compute.set(chosen), _emulated.set(chosen if emulate else None)
+    try:
+        yield
+    finally:
+        _compute.reset(tokens[0])
+        _emulated.reset(tokens[1])
+
+
+@contextmanager
+def in_precision(name: str | None) -> Iterator[None]:
+    """`precision(name)`, or what the context says for None."""
+    if name is None:
+        yield
+    else:
+        with precision(name):
+            yield
+
+
+def rounded(x: Any, name: str) -> Any:
+    """A float32 array rounded to the nearest numbers of a format, ties to even; still float32."""
+    xp, (bits, lowest, largest) = array_namespace(x), FORMATS[name]
+    size = xp.abs(x)
+    usable = xp.logical_and(xp.isfinite(x), size > 0)
+    exponent = xp.floor(xp.log2(xp.where(usable, size, xp.ones_like(x))))
+    exponent = xp.where(exponent < lowest, xp.full_like(x, float(lowest)), exponent)
+    half = xp.floor(exponent / 2)  # a power in two factors, so that neither it nor its inverse leaves float32
+    down, up = (xp.pow(xp.full_like(x, base), part) for base, part in ((2.0, half), (2.0, exponent - half)))
+    near = xp.round(x / down / up * 2.0**bits) / 2.0**bits * down * up
+    infinite = xp.full_like(x, float("inf"))
+    near = xp.where(xp.abs(near) > largest, xp.where(x > 0, infinite, -infinite), near)
+    return xp.where(usable, near, x)
