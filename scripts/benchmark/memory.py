@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import sys
 from pathlib import Path
 
@@ -13,6 +15,16 @@ def _status(field: str) -> float:
         if line.startswith(field + ":"):
             return float(line.split()[1]) * 1024
     raise LookupError(field)
+
+
+def trim() -> None:
+    """Give back to the system what the allocator keeps of freed memory, where it can be told to."""
+    gc.collect()
+    if sys.platform == "linux":
+        import ctypes
+
+        with contextlib.suppress(OSError, AttributeError):  # the C library may be another than GNU's
+            ctypes.CDLL(None).malloc_trim(0)
 
 
 def level() -> float | None:

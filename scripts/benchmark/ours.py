@@ -186,3 +186,10 @@ def make_product(values: np.ndarray, device: str, precision: str) -> tuple[Calla
     from benchmark import ours_cuda
 
     return ours_cuda.make_product(values, precision)
+
+
+def release() -> None:
+    """Give back the memory that is kept to be used again."""
+    from portable_nn.kernels.numpy import buffers
+
+    buffers.clear()

@@ -95,16 +95,20 @@ class Worker:
     def peak_memory(self, spec: dict[str, Any], device: str, precision: str) -> float | None:
         """Bytes at the peak of a few steps, above those after import and building. For a process of its own.
 
-        The same steps of a tiny net come first, so that code and libraries' own buffers are there before.
+        What is there before is code, compiled or not, and what libraries keep for themselves: JAX compiles its step,
+        the others run the steps of another such net first, whose memory is given back.
         """
         from benchmark import memory
         from benchmark.workloads import make_batches, tiny
 
-        if device == "cpu":
-            self.build(tiny(spec), device, precision)
-        self.contender = self.make(spec, device, precision, self.mode)
-        self.batches = make_batches(spec)
-        if hasattr(self.contender, "compile"):
+        ahead = hasattr(self.make, "compile")
+        self.build(tiny(spec) if ahead else spec, device, precision)
+        del self.contender
+        if hasattr(self.module, "release"):
+            self.module.release()
+        memory.trim()
+        self.contender, self.batches = self.make(spec, device, precision, self.mode), make_batches(spec)
+        if ahead:
             self.contender.compile(self.contender.put(self.batches[0]))
         gauge: Any = memory if device == "cpu" else self.module
         before = gauge.level()
