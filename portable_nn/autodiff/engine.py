@@ -172,30 +172,40 @@ def run_backward(root: Any, g: Any, xp: Any, *, wanted: Iterable[Any] = (), stop
         else:
             pulled = node.pull(xp, g)
             node.free()
-        following = None  # the first new parent: mostly the next node, and then it need not enter the heap
-        for parent, gradient in pulled:
-            if parent is None or gradient is None:
-                continue
-            is_leaf = type(parent) is Leaf
-            if is_leaf and node.sequence < parent.slot.version:
-                _refuse_stale(parent.slot.name)
-            place = results if is_leaf else pending
-            known = place.get(parent)
-            place[parent] = gradient if known is None else known + gradient
-            if known is not None or is_leaf:
-                continue
-            if following is not None:
-                push(heap, (-parent.sequence, parent))
-            following = following or parent
+        following = _hand_on(node, pulled, pending, results, heap) if pulled else None
         node = (pushpop(heap, (-following.sequence, following))[1] if following is not None
                 else pop(heap)[1] if heap else None)
     return _in_their_dtypes(results, xp)
 
 
+def _hand_on(node: Any, pulled: Iterable[tuple[Any, Any]], pending: dict, results: dict, heap: list) -> Any:
+    """Add the gradients that a node gave to those of its parents; new ones enter the heap, but for the first.
+
+    It is mostly the next node, and then it need not enter.
+    """
+    following = None
+    for parent, gradient in pulled:
+        if parent is None or gradient is None:
+            continue
+        if type(parent) is Leaf:
+            if node.sequence < parent.slot.version:
+                _refuse_stale(parent.slot.name)
+            results[parent] = results[parent] + gradient if parent in results else gradient
+        elif parent in pending:
+            pending[parent] = pending[parent] + gradient
+        else:
+            pending[parent] = gradient
+            if following is None:
+                following = parent
+            else:
+                push(heap, (-parent.sequence, parent))
+    return following
+
+
 def _in_their_dtypes(results: dict[Any, Any], xp: Any) -> dict[Any, Any]:
     """The results, with gradients of leaves that met a wider dtype on their way cast back."""
     for node, g in results.items():
-        if type(node) is Leaf and g.dtype != node.dtype:
+        if type(node) is Leaf and g.dtype is not node.dtype and g.dtype != node.dtype:
             results[node] = xp.astype(g, node.dtype)
     return results
 

@@ -49,7 +49,9 @@ class Frame:
         """What a parameter appears as: its one leaf Tensor while recording, else its raw array."""
         view = self.views.get(handle)
         if view is None:
-            view = self.views[handle] = handle.tensor if self.recording else handle.data
+            if self.recording:
+                return handle.tensor
+            view = self.views[handle] = handle.data
         return view
 
     def buffer(self, handle: Any) -> Any:

@@ -40,3 +40,4 @@ from portable_nn.functional.softmax import log_softmax as log_softmax
 from portable_nn.functional.softmax import softmax as softmax
 from portable_nn.functional.sparse_embedding import sparse_embedding as sparse_embedding
 from portable_nn.functional.sparse_embedding import sparse_embedding_bag as sparse_embedding_bag
+from portable_nn.functional.stack import stack as stack

@@ -51,13 +51,15 @@ class _ClassLoss(Module):
         raise NotImplementedError
 
     def forward(self, prediction: Any, target: Any, sample_weight: Any = None) -> Any:
-        xp = array_namespace(prediction, target)
         if len(prediction.shape) < 2:
             raise ShapeError("predictions of shape (rows, …, classes)", f"{prediction.shape}",
                              "give them an axis of classes; for one logit a row use BCEWithLogitsLoss")
         check_integer(type(self).__name__, "targets", target)
-        weight = None if self.weight is None else xp.astype(self.weight, prediction.dtype)
         keep = self._kept(target)
+        if keep is None and self._weights is None:
+            return reduced(self._losses(prediction, target, None), sample_weight, self.reduction)
+        xp = array_namespace(prediction, target)
+        weight = None if self.weight is None else xp.astype(self.weight, prediction.dtype)
         if keep is not None:
             target = xp.where(keep, target, xp.zeros_like(target))
         losses = self._losses(prediction, target, weight)
@@ -75,12 +77,12 @@ class _ClassLoss(Module):
         if self.ignore_index is None:
             return None
         raw = target.data if is_tensor(target) else target
-        xp = array_namespace(raw)
         try:
-            keep = raw != self.ignore_index
+            if is_on_host(raw) and not (to_numpy(raw) == self.ignore_index).any():
+                return None
+            return raw != self.ignore_index
         except OverflowError:  # NumPy: the dtype of the labels does not hold such a number, so none is it
             return None
-        return None if is_on_host(raw) and bool(xp.all(keep)) else keep
 
     def extra_repr(self) -> str:
         weight = None if self._weights is None else list(self._weights)

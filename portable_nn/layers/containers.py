@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, overload
 
+from portable_nn.autodiff.frame import current_frame
 from portable_nn.backend.errors import ArgumentError
+from portable_nn.layers import dense
 from portable_nn.layers.module import Module
+from portable_nn.layers.structure import structure_version
 
 
 class _Numbered(Module):
@@ -89,9 +92,19 @@ class Sequential(_Numbered):
             setattr(self, str(name), _checked(module))
 
     def forward(self, x: Any) -> Any:
-        for module in self._modules.values():
+        frame: Any = current_frame()
+        steps = self._steps() if frame is not None and frame.observer is None else self._modules.values()
+        for module in steps:
             x = module(x)
         return x
+
+    def _steps(self) -> list[Any]:
+        """The modules, with runs of dense layers and their activations as one; made again when a structure changed."""
+        version, steps = self.__dict__.get("_plan", (None, []))
+        if version != structure_version():
+            steps = dense.merged(self)
+            self.__dict__["_plan"] = structure_version(), steps
+        return steps
 
     def _of(self, modules: dict[str, Module]) -> Any:
         return Sequential(modules)

@@ -72,7 +72,7 @@ class Parameter(Storage):
         """Keep the values in other memory from now on; what was recorded from Tensors over the old is stale."""
         if self._tensor is not None and self._tensor._node is not None:
             self._tensor._node.slot = replaced = Slot(self.slot.name)
-            replaced.version = math.inf  # type: ignore[assignment]
+            replaced.version = math.inf
         self._data, self._tensor = data, None
         self.slot.version = next_sequence()
 

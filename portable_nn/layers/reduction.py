@@ -41,18 +41,20 @@ def reduced(losses: Any, weight: Any, reduction: str, mass: Any = None) -> Any:
     array of the losses' shape, or ()
         A mean is 0 where all weights are 0.
     """
-    shape = tuple(losses.shape)
+    shape = losses.shape
     if 0 in shape or not shape:
         raise DataError("at least one row to average a loss over", f"losses of shape {shape}",
                         "leave empty batches out, and give a single example an axis of length 1")
+    if weight is None and mass is None and reduction == "mean":
+        return functional.mean(losses)
     xp = array_namespace(losses, weight)
     if weight is None:
         if reduction == "none":
             return losses
         if reduction == "sum":
             return xp.sum(losses)
-        return functional.mean(losses) if mass is None else xp.sum(losses) / _nonzero(xp, xp.sum(mass))
-    axes = _check_weight(xp, weight, shape)
+        return xp.sum(losses) / _nonzero(xp, xp.sum(mass))
+    axes = _check_weight(xp, weight, tuple(shape))
     weight = xp.astype(weight, losses.dtype)
     if reduction == "mean" and mass is None:
         losses = losses if axes == len(shape) else xp.mean(losses, axis=tuple(range(axes, len(shape))))

@@ -84,6 +84,8 @@ class Structure:
         else:
             if name in self._parameters or name in self._buffers or name in self._modules:
                 self._drop(name)
+            if name == "forward":
+                _changed()
             object.__setattr__(self, name, value)
 
     def __getattr__(self, name: str) -> Any:
@@ -101,6 +103,7 @@ class Structure:
     def __getstate__(self) -> dict[str, Any]:
         state = dict(self.__dict__)
         del state["_located"], state["_ready"]  # about the identities of these very objects
+        state.pop("_plan", None)
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:

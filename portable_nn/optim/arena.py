@@ -88,7 +88,7 @@ class Run:
 
     def checked(self, gradients: list[Any]) -> list[Any]:
         """The raw arrays of gradients, one for each parameter or None, if they are where and as the parameters are."""
-        raw = []
+        raw: list[Any] = []
         for g, data in zip(gradients, self.views):
             if g is not None and (type(g) is not type(data) or g.shape != data.shape or g.dtype is not data.dtype):
                 g = getattr(g, "_data", g)

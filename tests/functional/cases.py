@@ -43,6 +43,19 @@ def _elementwise(operation: str, **options: Any) -> list[Case]:
                  lambda rng, shape=shape: (3 * rng.standard_normal(shape),), options) for name, shape in shapes.items()]
 
 
+def _stack() -> list[Case]:
+    def make(*lead: int, sizes: tuple[int, ...] = (5, 4, 3), bias: bool = True) -> Callable[..., tuple]:
+        return lambda rng: (rng.standard_normal((*lead, sizes[0])), *(
+            part for i, o in zip(sizes, sizes[1:])
+            for part in (rng.standard_normal((o, i)), rng.standard_normal(o) if bias else None)))
+
+    arguments = {"rows": make(6), "row": make(1), "vector": make(), "empty": make(0), "deep": make(2, 3),
+                 "no bias": make(4, bias=False), "blocks": make(300, sizes=(2, 257, 3))}
+    return [*(Case("stack", name, value, {"activations": ("relu", None)}) for name, value in arguments.items()),
+            Case("stack", "other activation", make(4), {"activations": ("tanh", "relu")}),
+            Case("stack", "one layer", make(4, sizes=(5, 3)), {"activations": ("relu",)})]
+
+
 def _linear() -> list[Case]:
     def make(*lead: int, bias: bool = True, features: tuple[int, int] = (5, 3)) -> Callable[..., tuple]:
         i, o = features
@@ -145,7 +158,7 @@ CASES: list[Case] = [
     *_elementwise("relu"), *_elementwise("sigmoid"), *_elementwise("tanh"), *_elementwise("gelu", approximate="none"),
     *_elementwise("gelu", approximate="tanh"), *_elementwise("dropout", p=0.3, stream=STREAM),
     *_elementwise("dropout", p=0, stream=STREAM)[:1], *_elementwise("dropout", p=1, stream=STREAM)[:1],
-    *_linear(), *_softmax("softmax"), *_softmax("log_softmax"), *_cross_entropy(),
+    *_linear(), *_stack(), *_softmax("softmax"), *_softmax("log_softmax"), *_cross_entropy(),
     *_pairs("binary_cross_entropy_with_logits", lambda rng, shape: rng.uniform(0, 1, shape)),
     *_pairs("squared_error", lambda rng, shape: rng.standard_normal(shape)), *_layer_norm(), *_embedding(),
     *_elementwise("mean")[:2], *_elementwise("mean")[3:],

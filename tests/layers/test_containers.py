@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from portable_nn import layers
-from portable_nn.backend.errors import ArgumentError
+from portable_nn import Tensor, layers
+from portable_nn.backend.errors import ArgumentError, ShapeError
 from tests.layers.models import mlp
 
 X = np.linspace(-1.0, 1.0, 15, dtype=np.float32).reshape(5, 3)
@@ -68,3 +68,29 @@ def test_module_dict() -> None:
     for name in (1, "train"):
         with pytest.raises(ArgumentError, match="does not use itself"):
             heads[name] = layers.ReLU()  # type: ignore[index]
+
+
+def test_dense_layers_run_as_one_operation_that_nobody_notices() -> None:
+    model = layers.Sequential(layers.Linear(3, 4), layers.ReLU(), layers.ReLU(), layers.Linear(4, 4), layers.Tanh(),
+                              layers.Linear(4, 2, bias=False)).initialize(1)
+
+    def one_by_one(x: Tensor) -> Tensor:
+        for module in model:
+            x = module(x)
+        return x
+
+    found = []
+    for run in (model, one_by_one):
+        y = run(Tensor(X))
+        (y * y).sum().backward()
+        found.append([y.numpy(), *(p.grad for p in model.parameters())])
+        for p in model.parameters():
+            p.grad = None
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-6, atol=1e-7)
+    with pytest.raises(ShapeError) as error:
+        model(Tensor(X[:, :2]))
+    assert any("0: Linear" in note for note in error.value.__notes__)
+    model[1].forward = lambda x: x * 0
+    np.testing.assert_array_equal(model(X), model(X * 2))
+    assert layers.summary(model, X).rows[2].calls == 1

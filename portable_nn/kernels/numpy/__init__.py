@@ -23,6 +23,7 @@ from portable_nn.kernels.numpy import (  # noqa: F401  (each registers its kerne
     rms_norm,
     rows,
     skipgram,
+    small,
     softmax,
 )
 

@@ -1,0 +1,72 @@
+"""Dense layers on small matrices: NumPy's calls take longer than their work, so there are as few as will do."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from portable_nn.kernels.numpy.blocks import CONSTANTS, is_floating, ones
+from portable_nn.kernels.registry import register
+
+#: Elements that each array has at most.
+MOST = 16_384
+
+
+def stack(x: np.ndarray, *parameters: np.ndarray | None, activations: tuple[str | None, ...]) -> tuple:
+    zero = CONSTANTS[x.dtype.char].zero
+    layers, pairs = [], iter(parameters)
+    for activation, weight, bias in zip(activations, pairs, pairs):
+        out = x.dot(weight.T)  # type: ignore[union-attr]
+        if bias is not None:
+            out += bias
+        if activation is not None:
+            np.maximum(out, zero, out=out)
+        layers.append((x, weight, out, activation))
+        x = out
+    return x, layers
+
+
+def stack_backward(xp: Any, g: Any, saved: Any, needs: Any) -> tuple:
+    zero, one = CONSTANTS[g.dtype.char].zero, ones(g.shape[0], g.dtype)
+    found: list[Any] = []
+    for i in range(len(saved) - 1, -1, -1):
+        x, weight, out, activation = saved[i]
+        if activation is not None:
+            g = g * (out > zero)
+        found.append(one.dot(g) if needs[2 * i + 2] else None)
+        found.append(g.T.dot(x) if needs[2 * i + 1] else None)
+        if i or needs[0]:
+            g = g.dot(weight)
+    found.append(g if needs[0] else None)
+    found.reverse()
+    return tuple(found)
+
+
+def stack_supports(x: Any, *parameters: Any, activations: tuple[str | None, ...]) -> bool:
+    """Small matrices of one dtype that fit each other; whatever does not is for `linear` to refuse."""
+    if not is_floating(x) or x.ndim != 2:
+        return False
+    dtype, (rows, width), pairs = x.dtype, x.shape, iter(parameters)
+    if rows * width > MOST:
+        return False
+    for activation, weight, bias in zip(activations, pairs, pairs):
+        if (weight.ndim != 2 or weight.shape[1] != width or weight.dtype != dtype or not 0 < weight.size <= MOST
+                or not (activation is None or activation == "relu")):
+            return False
+        width = weight.shape[0]
+        if rows * width > MOST or (bias is not None and (bias.shape != (width,) or bias.dtype != dtype)):
+            return False
+    return True
+
+
+def linear(x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None, *, activation: str | None) -> tuple:
+    return stack(x, weight, bias, activations=(activation,))
+
+
+def linear_supports(x: Any, weight: Any, bias: Any, *, activation: str | None) -> bool:
+    return stack_supports(x, weight, bias, activations=(activation,))
+
+
+register("stack", "numpy", stack, stack_backward, stack_supports)
+register("linear", "numpy", linear, stack_backward, linear_supports)
