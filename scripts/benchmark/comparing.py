@@ -39,10 +39,10 @@ class Bench:
         self.differing: list[str] = []
         self._rate: float | None = None
 
-    def process(self, contender: str) -> Process:
+    def process(self, contender: str, **variables: str) -> Process:
         core = self.options.core and contender == "ours"
         return Process(contender, self.options.threads, device=self.options.device, core=core,
-                       keep_forced=self.options.keep_openblas)
+                       keep_forced=self.options.keep_openblas, **variables)
 
     def setting(self, spec: dict[str, Any]) -> dict[str, Any]:
         return {"spec": spec, "device": self.options.device, "precision": self.options.precision}
@@ -64,13 +64,15 @@ class Bench:
         except Failed as error:
             print(f"{peer} failed: {str(error).strip().splitlines()[-1]}", flush=True)
 
-    def floor(self, ours: Process, spec: dict[str, Any]) -> float:
+    def floor(self, spec: dict[str, Any]) -> float:
         """Seconds that a step takes at the rate of this machine's products or at that of its memory."""
-        setting = {"device": self.options.device}
-        if self._rate is None:
-            self._rate = ours.ask("product_rate", precision=self.options.precision, **setting)
-        moved = traffic(spec)
-        return max(operations(spec) / self._rate, moved / ours.ask("bandwidth", distinct=moved / 2, **setting))
+        setting, moved = {"device": self.options.device}, traffic(spec)
+        variables = {"CUPY_TF32": "1"} if self.options.precision == "tf32" else {}
+        with self.process("ours", **variables) as process:
+            if self._rate is None:
+                self._rate = process.ask("product_rate", precision=self.options.precision, **setting)
+            speed = process.ask("bandwidth", distinct=moved / 2, **setting)
+        return max(operations(spec) / self._rate, moved / speed)
 
     def check(self, name: str) -> str:
         """Compare with each peer in float64; returns a line that says how far they differ at most."""
@@ -99,18 +101,18 @@ class Bench:
             process.ask("record", spec=spec, weights=str(weights), results=str(results),
                         device=self.options.device, **options)
 
-    def times(self, name: str) -> tuple[dict[str, Comparison], float]:
-        """A comparison with each peer, and the floor in seconds."""
-        spec, found = WORKLOADS[name], {}
+    def times(self, name: str) -> dict[str, Comparison]:
+        """A comparison with each peer."""
+        spec = WORKLOADS[name]
+        found: dict[str, Comparison] = {}
         with self.process("ours") as ours:
             ours.ask("build", **self.setting(spec))
-            floor = self.floor(ours, spec)
             for name_of_peer in self.peers(name):
                 with self.tolerant(name_of_peer), self.process(name_of_peer) as peer:
                     peer.ask("build", **self.setting(spec))
                     command = "time_fit" if name_of_peer in FITTERS else "time"
                     found[name_of_peer] = compare(ours, peer, self.options.seconds, command)
-        return found, floor
+        return found
 
     def peak(self, contender: str, spec: dict[str, Any]) -> float | None:
         """Bytes at the peak of a step above those after import and building, or None where that is not known."""
@@ -121,7 +123,7 @@ class Bench:
     def rows(self, name: str) -> list[dict[str, Any]]:
         """What the JSON holds: one row for each peer."""
         spec = WORKLOADS[name]
-        compared, floor = self.times(name)
+        floor, compared = self.floor(spec), self.times(name)
         wanted = "memory" not in self.options.skip
         ours_peak = self.peak("ours", spec) if wanted else None
         return [{"workload": name, "device": self.options.device, "threads": self.options.threads,

@@ -94,3 +94,21 @@ def _to_half(x: Any) -> Any:
 
 def limit_threads(threads: int) -> None:
     """XLA counts the processors it may run on, and reads NPROC; `processes` sets both before the import."""
+
+
+def release() -> None:
+    """Drop what was compiled for other sizes."""
+    jax.clear_caches()
+
+
+def level() -> float:
+    """Bytes of the GPU in use by arrays."""
+    return float(jax.devices()[0].memory_stats()["bytes_in_use"])
+
+
+def forget_peak() -> None:
+    """It cannot be reset; nothing larger ran before."""
+
+
+def peak() -> float:
+    return float(jax.devices()[0].memory_stats()["peak_bytes_in_use"])

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 import portable_nn as pnn
+from benchmark.device import forget_peak, level, peak, release
 from benchmark.workloads import learning_rate, trains
 from portable_nn import layers, models, optim
 from portable_nn.data.skipgrams import SkipGramBatch
+
+#: What `worker` asks of each contender's module.
+__all__ = ["Ours", "forget_peak", "level", "limit_threads", "peak", "release"]
 
 
 class BagOfWords(layers.Module):
@@ -101,13 +104,16 @@ class Ours:
     spec : dict
         A workload.
     device : "cpu" or "cuda"
-    precision : "float32" or "float64"
-    mode : "eager"
+    precision : "float32" or "float64"; on CUDA "tf32" or "bfloat16" too
+    mode : "eager" or "captured"
+        Whether a GPU replays recorded steps.
     """
 
     def __init__(self, spec: dict[str, Any], device: str = "cpu", precision: str = "float32", mode: str = "eager",
                  **options: Any) -> None:
         self.spec, self.device, self.dtype = spec, device, "float64" if precision == "float64" else "float32"
+        self.precision = "float32" if precision == "float64" else precision
+        self.run = pnn.capture(self._step) if device == "cuda" and mode == "captured" else self._step
         self.model, self.criterion = make_model(spec)
         self.model.initialize(0).to(device, dtype=self.dtype).train(trains(spec))
         self.optimizer = make_optimizer(spec, self.model.parameters(), **options) if trains(spec) else None
@@ -132,6 +138,12 @@ class Ours:
 
     def step(self, batch: tuple[Any, ...]) -> Any:
         """One step of the workload."""
+        if self.device == "cpu":
+            return self._step(batch)
+        with pnn.precision(self.precision):
+            return self.run(batch)
+
+    def _step(self, batch: tuple[Any, ...]) -> Any:
         if self.optimizer is None:
             return self.model(*batch)
         loss = self.loss(batch)
@@ -145,7 +157,7 @@ class Ours:
         if self.device != "cpu":
             import cupy
 
-            cupy.cuda.get_current_stream().synchronize()
+            cupy.cuda.runtime.deviceSynchronize()
 
     def fit(self, x: np.ndarray, y: np.ndarray, epochs: int) -> None:
         """Train a new net from the beginning, with `fit`."""
@@ -177,19 +189,3 @@ def limit_threads(threads: int) -> None:
     from threadpoolctl import threadpool_limits
 
     threadpool_limits(threads)
-
-
-def make_product(values: np.ndarray, device: str, precision: str) -> tuple[Callable[[], Any], Callable[[], Any]]:
-    """A square product to time, and what waits for it."""
-    if device == "cpu":
-        return (lambda: values @ values), (lambda: None)
-    from benchmark import ours_cuda
-
-    return ours_cuda.make_product(values, precision)
-
-
-def release() -> None:
-    """Give back the memory that is kept to be used again."""
-    from portable_nn.kernels.numpy import buffers
-
-    buffers.clear()

@@ -54,14 +54,18 @@ class Process:
         A name of `worker.CONTENDERS`.
     threads : int
         As many as BLAS and every other pool may use.
+    core : bool
+        Let the import of the compiled helper fail.
+    **variables
+        Of the environment, beside those that all contenders have.
     """
 
     def __init__(self, contender: str, threads: int, *, device: str = "cpu", keep_forced: bool = False,
-                 core: bool = False) -> None:
+                 core: bool = False, **variables: str) -> None:
         self.contender = contender
         command = [sys.executable, "-m", "benchmark.worker", contender, str(threads), *(["--core"] if core else [])]
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-                                         encoding="utf-8", env=environment(threads, device, keep_forced))
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, encoding="utf-8",
+                                         env={**environment(threads, device, keep_forced), **variables})
         chosen = processors(threads) if device == "cpu" else None
         if chosen is not None:
             os.sched_setaffinity(self._process.pid, chosen)  # before its libraries count processors

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from typing import Any
 
 import numpy as np
@@ -113,6 +114,12 @@ def _our_name(name: str) -> str:
 
 def limit_threads(threads: int) -> None:
     torch.set_num_threads(threads)
+
+
+def release() -> None:
+    """Give back what the allocator of the GPU keeps."""
+    gc.collect()
+    torch.cuda.empty_cache()
 
 
 def level() -> float:

@@ -19,7 +19,7 @@ from typing import Any, TextIO
 ROOT = Path(__file__).resolve().parents[2]
 #: Contender -> (module, class, mode).
 CONTENDERS = {
-    "ours": ("ours", "Ours", "eager"),
+    "ours": ("ours", "Ours", "captured"),
     "torch eager": ("torch_peer", "TorchPeer", "eager"),
     "torch compile": ("torch_peer", "TorchPeer", "compile"),
     "torch reduce-overhead": ("torch_peer", "TorchPeer", "reduce-overhead"),
@@ -104,8 +104,7 @@ class Worker:
         ahead = hasattr(self.make, "compile")
         self.build(tiny(spec) if ahead else spec, device, precision)
         del self.contender
-        if hasattr(self.module, "release"):
-            self.module.release()
+        self.module.release()
         memory.trim()
         self.contender, self.batches = self.make(spec, device, precision, self.mode), make_batches(spec)
         if ahead:
@@ -119,14 +118,14 @@ class Worker:
         return None if peak is None or before is None else peak - before
 
     def product_rate(self, device: str, precision: str) -> float:
-        from benchmark import floors
+        from benchmark.device import product_rate
 
-        return floors.product_rate(self.module, device, precision)
+        return product_rate(device, precision)
 
     def bandwidth(self, device: str, distinct: float) -> float:
-        from benchmark import floors
+        from benchmark.device import bandwidth
 
-        return floors.bandwidth(distinct, self.threads) if device == "cpu" else self.module.bandwidth(distinct)
+        return bandwidth(device, distinct, self.threads)
 
     def profile(self, steps: int) -> list[dict[str, Any]]:
         """Rows of `profiling.Profile.table`, of so many steps; nothing can be timed in this process afterwards."""

@@ -154,7 +154,7 @@ def test_a_process_answers_in_json_and_says_where_it_failed(load, workloads):
         with pytest.raises(processes.Failed, match="AttributeError.*nonsense"):
             process.ask("nonsense")
         rows = process.ask("profile", steps=2)
-        assert {"optimiser", "sparse_embedding", "skipgram_loss", "the rest"} <= {row["operation"] for row in rows}
+        assert {"optimiser", "zero_grad", "the rest"} < {row["operation"] for row in rows}
     with processes.Process("ours", 1) as process:
         assert process.ask("peak_memory", spec=spec, device="cpu", precision="float32") is not None or (
             sys.platform == "win32")
