@@ -1,4 +1,4 @@
-"""Compiled kernels are for large arrays; here they take the small ones too."""
+"""Compiled kernels are for large arrays; a test that asks for it lets them take small ones too."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import importlib.util
 import pytest
 
 
-@pytest.fixture(autouse=True)
-def compiled_kernels_take_small_arrays(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def compiled_takes_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where Numba is installed."""
     if importlib.util.find_spec("numba") is not None:
         monkeypatch.setattr("portable_nn.kernels.compiled.common.LEAST", 1)

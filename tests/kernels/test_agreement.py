@@ -13,6 +13,7 @@ from portable_nn.kernels import registry
 from tests.functional.cases import CASES, Case
 from tests.helpers import Backend, dtype_name, make_backends, to_numpy
 
+pytestmark = pytest.mark.usefixtures("compiled_takes_all")
 LAYOUTS = ("plain", "strided", "transposed")
 #: Of the largest value, or of 1: sums in another order round differently.
 TOLERANCE = {"float64": 1e-12, "float32": 3e-5}

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from portable_nn.kernels.compiled.common import elementwise, takes
-from portable_nn.kernels.compiled.elementary import DENSITY_0, exp, log1p_of_share, normal, sigmoid, tanh
+from portable_nn.kernels.compiled.elementary import DENSITY_0, erf, exp, log1p_of_share, normal, sigmoid, tanh
 from portable_nn.kernels.compiled.jit import Number, OutVector, Vector, compiled, inline
 from portable_nn.kernels.numpy.buffers import empty
 from portable_nn.kernels.registry import register
@@ -137,6 +137,18 @@ def softplus_gradient(g_x: OutVector, g: Vector, x: Vector, beta: Number, thresh
         g_x[i] = g[i] if z > threshold else g[i] * s
 
 
+@compiled
+def erf_into(out: OutVector, x: Vector) -> None:
+    for i in range(out.size):
+        out[i] = erf(x[i])
+
+
+def infer_erf(x: np.ndarray) -> np.ndarray:
+    out = empty(x.shape, x.dtype)
+    elementwise(erf_into, out, x)
+    return out
+
+
 def gelu(x: np.ndarray, *, approximate: str) -> tuple[np.ndarray, Any]:
     out, slope = empty(x.shape, x.dtype), empty(x.shape, x.dtype)
     elementwise(tanh_with_slope if approximate == "tanh" else exact_with_slope, out, slope, x)
@@ -171,6 +183,7 @@ def enter(operation: str, into: Any, gradient: Any, chars: str = "f", keep_out: 
     register(operation, "numpy", forward, backward, lambda x, **options: takes(x, chars))
 
 
+register("erf", "numpy", lambda x: (infer_erf(x), None), None, takes, infer=infer_erf)
 register("gelu", "numpy", gelu, gelu_backward, lambda x, **options: takes(x), infer=gelu_infer)
 enter("relu", relu_into, relu_gradient, "fd", keep_out=True)
 enter("sigmoid", sigmoid_into, sigmoid_gradient, keep_out=True)

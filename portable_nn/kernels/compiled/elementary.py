@@ -101,5 +101,5 @@ def erf(x):
     near = (((((7.18801821e-05 * s - 0.000780580041) * s + 0.00516486447) * s - 0.026841443) * s + 0.112832919) * s
             - 0.376125991) * s + 0.128379166
     size = abs(x)
-    far = 1.0 - 2.0 * normal_tail(size / _ROOT_HALF, exp(-x * x))
-    return x + x * near if size < 1.0 else np.copysign(far, x)
+    near, far = size + size * near, 1.0 - 2.0 * normal_tail(size / _ROOT_HALF, exp(-x * x))
+    return np.copysign(near if size < 1.0 else far, x)

@@ -40,6 +40,8 @@ OutMask = np.ndarray
 
 _FLAGS = {"contract", "reassoc", "nsz", "arcp"}
 _OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "boundscheck": False, "fastmath": _FLAGS}
+#: Left to itself, LLVM calls what is long, and a loop with calls does not vectorise.
+_INLINE = {**_OPTIONS, "forceinline": True}
 _SCALARS = {"f": np.float32, "d": np.float64}
 #: Seconds of compiling after which the user is told why it takes so long.
 _PATIENCE = 1.0
@@ -63,7 +65,7 @@ class Inline:
         if char not in self._made:
             import numba
 
-            self._made[char] = numba.njit(_specialise(self.function, char), **_OPTIONS)
+            self._made[char] = numba.njit(_specialise(self.function, char), **_INLINE)
         return self._made[char]
 
 
@@ -123,7 +125,7 @@ def identity(function: Callable[..., Any]) -> str:
 
     Numba itself looks for changes in the function's own file alone.
     """
-    parts = [function.__code__.co_code, function.__code__.co_consts, function.__annotations__, sorted(_FLAGS)]
+    parts = [function.__code__.co_code, function.__code__.co_consts, function.__annotations__, sorted(_FLAGS), sorted(_INLINE)]
     for name, value in sorted(_globals(function).items()):
         parts.append((name, identity(value.function) if isinstance(value, Inline) else
                       value if isinstance(value, (int, float, np.generic)) else None))
