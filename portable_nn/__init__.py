@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from portable_nn.backend.errors import PortableNNError as PortableNNError
     from portable_nn.backend.errors import ShapeError as ShapeError
     from portable_nn.backend.namespace import array_namespace as array_namespace
-    from portable_nn.backend.precision import precision as precision
+    from portable_nn.functional.products import precision as precision
     from portable_nn.layers import functional_call as functional_call
     from portable_nn.layers.summary import summary as summary
     from portable_nn.models import load as load
@@ -67,7 +67,7 @@ _HOMES = {name: home for home, names in {
     "backend.errors": ("ArgumentError", "CaptureError", "DTypeError", "DataError", "DeviceError", "FileError",
                        "GradientError", "MissingDependencyError", "NonFiniteError", "PortableNNError", "ShapeError"),
     "backend.namespace": ("array_namespace",),
-    "backend.precision": ("precision",),
+    "functional.products": ("precision",),
     "layers": ("functional_call", "summary"),
     "models": ("load", "load_weights", "save", "save_weights"),
     "training": ("capture", "evaluate", "fit", "predict"),

@@ -33,37 +33,17 @@ emulated_precision = _emulated.get
 
 
 @contextmanager
-def precision(name: str, *, emulate: bool = False) -> Iterator[None]:
-    """Within this context matrix products may compute in a lower precision, where the device is faster at it.
-
-    Parameters, activations, gradients and optimiser states stay float32; so do sums and statistics. What is rounded are
-    the arguments of products (linear, attention, recurrent and convolution layers), forward and backward, and products
-    of float64 are never touched. It is a permission: CuPy's kernels make use of it, NumPy computes in float32, where
-    half precision would be 200 times slower.
-
-    Parameters
-    ----------
-    name : "float32", "tf32", "bfloat16" or "float16"
-        "float32" takes an outer permission back. "float16" overflows at 65,504: its gradients need a loss scale, which
-        `fit(precision="float16")` brings; in a loop of your own see `optim.LossScaler`.
-    emulate : bool
-        Round in array code, on any library, and slowly: what the kernels are held to, and a way to see on a CPU what a
-        precision does to a model. Only float32 arrays are rounded. Kernels are not used by the operations then.
+def computing_in(name: str | None, *, emulate: bool = False) -> Iterator[None]:
+    """Let products compute in a format, or in what the context says already for None; see `functional.precision`.
 
     Raises
     ------
     ArgumentError
-        The name is another.
-
-    Example
-    -------
-    >>> import numpy as np
-    >>> from portable_nn import functional
-    >>> x = np.asarray([[1.001]], dtype=np.float32)
-    >>> with precision("bfloat16", emulate=True):
-    ...     functional.linear(x, x, None, activation=None)
-    array([[1.]], dtype=float32)
+        There is no such format.
     """
+    if name is None:
+        yield
+        return
     if name != "float32" and name not in FORMATS:
         raise ArgumentError(f'a precision among "float32", {", ".join(map(repr, FORMATS))}', repr(name),
                             'pass one of them, such as "bfloat16"')
@@ -74,16 +54,6 @@ def precision(name: str, *, emulate: bool = False) -> Iterator[None]:
     finally:
         _compute.reset(tokens[0])
         _emulated.reset(tokens[1])
-
-
-@contextmanager
-def in_precision(name: str | None) -> Iterator[None]:
-    """`precision(name)`, or what the context says for None."""
-    if name is None:
-        yield
-    else:
-        with precision(name):
-            yield
 
 
 def rounded(x: Any, name: str) -> Any:

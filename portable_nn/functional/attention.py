@@ -12,13 +12,14 @@ from portable_nn.backend.random import Stream, keep_threshold
 from portable_nn.functional.checks import at_least_float32, check_floating
 from portable_nn.functional.dropout import _definition as _define_dropout
 from portable_nn.functional.fused import fused
+from portable_nn.functional.products import product
 from portable_nn.functional.softmax import _define_softmax
 from portable_nn.functional.tiles import Scores, hidden_scores, lowest, replace
 
 
 def _define_weights(query, key, mask, /, *, causal, scale):
     xp = array_namespace(query, key)
-    scores = xp.matmul(at_least_float32(xp, query) * scale, xp.matrix_transpose(at_least_float32(xp, key)))
+    scores = product(at_least_float32(xp, query) * scale, xp.matrix_transpose(at_least_float32(xp, key)))
     hidden = hidden_scores(xp, mask, slice(0, query.shape[-2]), slice(0, key.shape[-2]), causal, query.device)
     if hidden is not None:
         scores = replace(xp, hidden, scores, lowest(xp, scores.dtype))
@@ -29,7 +30,7 @@ def _define_weights(query, key, mask, /, *, causal, scale):
 
 def _definition(query, key, value, mask, /, *, causal, scale, dropout_p, stream):
     weights = _define_weights(query, key, mask, causal=causal, scale=scale)
-    return array_namespace(weights, value).matmul(_define_dropout(weights, p=dropout_p, stream=stream), value)
+    return product(_define_dropout(weights, p=dropout_p, stream=stream), value)
 
 
 def _forward(query, key, value, mask, *, causal, scale, dropout_p, stream):

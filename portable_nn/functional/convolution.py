@@ -8,6 +8,7 @@ from portable_nn.backend.errors import ArgumentError, ShapeError
 from portable_nn.backend.namespace import array_namespace
 from portable_nn.functional.checks import check_floating
 from portable_nn.functional.fused import fused
+from portable_nn.functional.products import product
 from portable_nn.functional.windows import Grid, check_grid, check_steps, padded, put_back
 
 
@@ -33,7 +34,7 @@ def _matrices(xp, weight, groups):
 def _definition(x, weight, bias, /, *, grid, groups):
     xp = array_namespace(x, weight, bias)
     batch, count, out = x.shape[0], grid.count(x.shape[2]), weight.shape[0]
-    y = xp.matmul(_columns(xp, x, grid, groups), xp.matrix_transpose(_matrices(xp, weight, groups)))
+    y = product(_columns(xp, x, grid, groups), xp.matrix_transpose(_matrices(xp, weight, groups)))
     y = xp.permute_dims(xp.reshape(y, (groups, batch, count, out // groups)), (1, 0, 3, 2))
     y = xp.reshape(y, (batch, out, count))
     return y if bias is None else y + xp.expand_dims(bias, axis=-1)

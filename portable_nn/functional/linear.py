@@ -10,14 +10,14 @@ from portable_nn.backend.namespace import array_namespace
 from portable_nn.functional import activations
 from portable_nn.functional.checks import check_floating
 from portable_nn.functional.fused import fused
+from portable_nn.functional.products import product
 
 ACTIVATIONS = {None: lambda x: x, "relu": activations._define_relu, "sigmoid": activations._define_sigmoid,
                "tanh": activations._define_tanh, "gelu": lambda x: activations._define_gelu(x, approximate="none")}
 
 
 def _definition(x, weight, bias, /, *, activation):
-    xp = array_namespace(x, weight)
-    y = xp.matmul(x, xp.matrix_transpose(weight))                       # (..., O)
+    y = product(x, array_namespace(x, weight).matrix_transpose(weight))                     # (..., O)
     return ACTIVATIONS[activation](y if bias is None else y + bias)
 
 

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 from portable_nn.backend.namespace import array_namespace
 from portable_nn.functional.checks import as_index
+from portable_nn.functional.products import product
 
 
 class Cell(NamedTuple):
@@ -107,7 +108,7 @@ def _order(steps: int, reverse: bool) -> range:
 
 
 def _affine(xp: Any, x: Any, weight: Any, bias: Any) -> Any:
-    y = xp.matmul(x, xp.matrix_transpose(weight))
+    y = product(x, xp.matrix_transpose(weight))
     return y if bias is None else y + bias
 
 

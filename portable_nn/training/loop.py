@@ -13,7 +13,7 @@ import numpy as np
 from portable_nn.autodiff import no_grad
 from portable_nn.backend.devices import on_device
 from portable_nn.backend.errors import ArgumentError
-from portable_nn.backend.precision import in_precision
+from portable_nn.backend.precision import computing_in
 from portable_nn.layers import Module
 from portable_nn.optim import Optimizer
 from portable_nn.optim.scaling import scaled_loss
@@ -100,7 +100,7 @@ def fit(model: Module, loss: Any, optimizer: Optimizer, *, train: Any, validatio
     if resume is not None:
         read_checkpoint(resume, training)
     try:
-        with on_device(model.device), in_precision(precision), scaled_loss(optimizer, precision, model.device):
+        with on_device(model.device), computing_in(precision), scaled_loss(optimizer, precision, model.device):
             _train(training, feed, held_out, functions, capture, progress)
     except KeyboardInterrupt:
         training.history.interrupted = True

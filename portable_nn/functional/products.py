@@ -1,0 +1,71 @@
+"""Matrix products as the definitions write them, and what a lower precision means for them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from typing import Any
+
+from portable_nn.autodiff.custom import custom_gradient
+from portable_nn.autodiff.engine import unbroadcast
+from portable_nn.backend import precision as contexts
+from portable_nn.backend.namespace import array_namespace
+from portable_nn.kernels import registry
+
+
+@contextmanager
+def precision(name: str, *, emulate: bool = False) -> Iterator[None]:
+    """Within this context matrix products may compute in a lower precision, where the device is faster at it.
+
+    Parameters, activations, gradients and optimiser states stay float32; so do sums and statistics. What is rounded are
+    the arguments of products (of linear, attention, recurrent and convolution layers), forward and backward; float64 is
+    left alone. It is a permission: kernels on CuPy make use of it, NumPy computes in float32, where half precision
+    would be 200 times slower.
+
+    Parameters
+    ----------
+    name : "float32", "tf32", "bfloat16" or "float16"
+        "float32" takes an outer permission back. "float16" overflows at 65,504 and loses small gradients: those need a
+        loss scale, which `fit(precision="float16")` brings; in a loop of your own see `optim.LossScaler`.
+    emulate : bool
+        Round in array code, on any library, and slowly: what the kernels are held to, and a way to see on a CPU what a
+        precision does to a model. Operations run as their definitions then.
+
+    Raises
+    ------
+    ArgumentError
+        The name is another.
+
+    Example
+    -------
+    >>> import numpy as np
+    >>> from portable_nn import functional
+    >>> x = np.asarray([[1.001]], dtype=np.float32)
+    >>> with precision("bfloat16", emulate=True):
+    ...     functional.linear(x, x, None, activation=None)
+    array([[1.]], dtype=float32)
+    """
+    with contexts.computing_in(name, emulate=emulate), registry.disabled() if emulate else nullcontext():
+        yield
+
+
+def product(a: Any, b: Any) -> Any:
+    """a @ b; where a lower precision is emulated, of arguments rounded to it, and so is its gradient."""
+    xp = array_namespace(a, b)
+    if contexts.emulated_precision() is None or a.dtype != xp.float32:
+        return xp.matmul(a, b)
+    return _rounded_product(a, b)
+
+
+@custom_gradient
+def _rounded_product(a: Any, b: Any) -> Any:
+    xp, name = array_namespace(a, b), contexts.emulated_precision() or "float32"
+    a_shape, b_shape = a.shape, b.shape
+    a, b = contexts.rounded(a, name), contexts.rounded(b, name)
+
+    def backward(g: Any) -> tuple[Any, Any]:
+        g = contexts.rounded(g, name)
+        g_a, g_b = xp.matmul(g, xp.matrix_transpose(b)), xp.matmul(xp.matrix_transpose(a), g)
+        return unbroadcast(xp, g_a, a_shape), unbroadcast(xp, g_b, b_shape)
+
+    return xp.matmul(a, b), backward
