@@ -36,7 +36,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        if "backend" in getattr(item, "fixturenames", ()):
+        if {"backend", "gpu"} & set(getattr(item, "fixturenames", ())):
             item.add_marker("backend")
         if "parity" in item.path.parts:
             item.add_marker("parity")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import array_api_compat
@@ -12,14 +13,23 @@ from portable_nn.backend.devices import convert, to_numpy
 from portable_nn.backend.errors import DataError, DTypeError, ShapeError
 from portable_nn.backend.namespace import array_namespace, is_tensor
 
-#: What cupy.add.at adds atomically.
-_CUPY_ATOMIC = {"float16", "float32", "float64", "complex64", "complex128", "int32", "uint32", "uint64"}
+#: What cupy.add.at adds atomically, with one result whatever the order.
+_CUPY_ATOMIC = {"int32", "uint32", "uint64"}
+#: Library -> `(function, supports)`, both of (indices, values (n, D), size): its kernel, put here when it is loaded.
+_kernels: dict[str, tuple[Callable[..., Any], Callable[..., bool]]] = {}
 #: Below this many elements np.add.at is quicker than making a sparse matrix.
 _FEW = 512
 
 
-def scatter_add(indices: Any, values: Any, size: int, *, deterministic: bool = False) -> Any:
+def register_kernel(library: str, function: Callable[..., Any], supports: Callable[..., bool]) -> None:
+    """Have `scatter_add` use a library's kernel where it supports the call; it must add in a fixed order."""
+    _kernels[library] = function, supports
+
+
+def scatter_add(indices: Any, values: Any, size: int) -> Any:
     """Sum rows into a table of zeros: `result[indices[i]] += values[i]`, where repeated indices accumulate.
+
+    They are added in the same order every time, so that results are the same too.
 
     Parameters
     ----------
@@ -29,8 +39,6 @@ def scatter_add(indices: Any, values: Any, size: int, *, deterministic: bool = F
         What to add, of a numeric dtype.
     size : int
         Rows of the result.
-    deterministic : bool
-        Add in the same order every time. Only CuPy's atomic additions do not do so anyway.
 
     Returns
     -------
@@ -54,11 +62,7 @@ def scatter_add(indices: Any, values: Any, size: int, *, deterministic: bool = F
     if is_tensor(values) or is_tensor(indices):
         return define_scatter_add(indices, values, size)
     if array_api_compat.is_cupy_array(values):
-        if deterministic or values.size == 0 or values.dtype.name not in _CUPY_ATOMIC:
-            return define_scatter_add(indices, values, size)
-        result = xp.zeros((size, *values.shape[1:]), dtype=values.dtype, device=values.device)
-        xp.add.at(result, indices, values)
-        return result
+        return _cupy(xp, indices, values, size)
     if array_api_compat.is_jax_array(values):
         return xp.zeros((size, *values.shape[1:]), dtype=values.dtype).at[indices].add(values)
     _check_range(xp, indices, size)
@@ -107,6 +111,18 @@ def _sort(xp: Any, indices: Any, size: int, device: Any) -> tuple[Any, Any, Any]
     order = xp.argsort(indices, stable=True)
     keys = xp.astype(xp.take(indices, order, axis=0), xp.int64)         # (n,) of a dtype that holds size
     return order, keys, xp.searchsorted(keys, xp.arange(size, dtype=xp.int64, device=device))
+
+
+def _cupy(xp: Any, indices: Any, values: Any, size: int) -> Any:
+    kernel, supports = _kernels.get("cupy", (None, None))
+    if kernel is not None and supports is not None and supports(indices, values, size):
+        row = math.prod(values.shape[1:])
+        return xp.reshape(kernel(indices, xp.reshape(values, (values.shape[0], row)), size), (size, *values.shape[1:]))
+    if values.size == 0 or values.dtype.name not in _CUPY_ATOMIC:
+        return define_scatter_add(indices, values, size)
+    result = xp.zeros((size, *values.shape[1:]), dtype=values.dtype, device=values.device)
+    xp.add.at(result, indices, values)
+    return result
 
 
 def _check_range(xp: Any, indices: Any, size: int) -> None:

@@ -1,4 +1,4 @@
-"""Compiles CUDA source without a GPU: NVRTC through ctypes, where one of its pip packages (or a toolkit) is installed."""
+"""Compiles CUDA source without a GPU: NVRTC through ctypes, from one of its pip packages or a toolkit."""
 
 from __future__ import annotations
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from portable_nn.kernels.cupy import (  # noqa: F401  (each registers its kernels)
     activations,
     dropout,
+    embedding,
     graphs,
     losses,
     norms,

@@ -1,0 +1,64 @@
+"""embedding and embedding_bag on CuPy: one kernel forward; on the way back the indices are sorted, and runs summed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from portable_nn.kernels.cupy.launch import as_int64, contiguous, empty, is_floating, kernel, rows
+from portable_nn.kernels.cupy.scatter import sum_by_index
+from portable_nn.kernels.cupy.scatter import supports as scatter_supports
+from portable_nn.kernels.registry import register
+
+
+def embedding(indices: Any, weight: Any) -> tuple[Any, Any]:
+    indices, weight, (size, width) = as_int64(indices), contiguous(weight), weight.shape
+    out = empty((*indices.shape, width), weight.dtype)
+    if width:
+        rows(kernel("embedding", "take_rows", weight.dtype.char), indices.size, width,
+             (indices, weight, out, indices.size, size, width))
+    return out, (indices, weight.shape)
+
+
+def embedding_backward(xp: Any, g: Any, saved: Any, needs: Any) -> tuple:
+    indices, (size, width) = saved
+    return None, sum_by_index(indices, contiguous(g).reshape(indices.size, width), size)
+
+
+def embedding_supports(indices: Any, weight: Any) -> bool:
+    return scatter_supports(indices, weight, weight.shape[0])
+
+
+def embedding_bag(indices: Any, offsets: Any, weight: Any, per_sample_weights: Any, *, mode: str) -> tuple[Any, Any]:
+    indices, offsets, weight = as_int64(indices), as_int64(offsets), contiguous(weight)
+    weights = 0 if per_sample_weights is None else contiguous(per_sample_weights)
+    (size, width), mean = weight.shape, int(mode == "mean")
+    out = empty((offsets.size, width), weight.dtype)
+    if width:
+        rows(kernel("embedding", "sum_bags", weight.dtype.char), offsets.size, width,
+             (indices, offsets, weights, weight, out, offsets.size, indices.size, size, width, mean))
+    return out, (indices, offsets, weight, weights, mean)
+
+
+def embedding_bag_backward(xp: Any, g: Any, saved: Any, needs: Any) -> tuple:
+    indices, offsets, weight, weights, mean = saved
+    g, count, (size, width), char = contiguous(g), indices.size, weight.shape, weight.dtype.char
+    bag_of, share = empty((count,), "i"), empty((count,), "d" if char == "d" else "f")
+    g_weight = g_samples = None
+    if count:
+        kernel("embedding", "find_bags", char)((-(-count // 256),), (256,), (offsets, weights, bag_of, share,
+                                                                            offsets.size, count, mean))
+    if needs[2]:
+        g_weight = sum_by_index(indices, g, size, source=bag_of, share=share)
+    if needs[3]:
+        g_samples = empty((count,), weight.dtype)
+        rows(kernel("embedding", "bag_weights", char), count, width, (indices, bag_of, weight, g, g_samples, count,
+                                                                      size, width))
+    return None, None, g_weight, g_samples
+
+
+def embedding_bag_supports(indices: Any, offsets: Any, weight: Any, per_sample_weights: Any, *, mode: str) -> bool:
+    return is_floating(weight) and embedding_supports(indices, weight)
+
+
+register("embedding", "cupy", embedding, embedding_backward, embedding_supports)
+register("embedding_bag", "cupy", embedding_bag, embedding_bag_backward, embedding_bag_supports)
