@@ -52,7 +52,8 @@ class Step(CapturedStep):
         self._first: list[int] = []          # the training step at which each root began
         self._counts: list[int] = []         # and how many it makes in one step
         self._held: list[Callable[[], None]] = []
-        self._offsets: Any = None
+        self._offsets: Any = None  # what replays add to the roots' training steps
+        self._draws = False
         self._fixed: list[tuple[Any, Any]] = []
         self._gradients: list[tuple[Any, Any]] = []
         self._graph: Any = None
@@ -72,8 +73,7 @@ class Step(CapturedStep):
         if place >= ROOTS:
             raise CaptureError(f"at most {ROOTS} modules called one by one in a captured step", f"{place + 1}",
                                "put them into one module")
-        if self._offsets is None:
-            self._offsets = self.graphs.upload(8 * ROOTS)
+        self._draws = True
         return self._offsets.view(8 * place, 1, np.uint64)
 
     def hold(self, send: Callable[[], None]) -> None:
@@ -98,6 +98,7 @@ class Step(CapturedStep):
         before, versions = [slot.gradient for slot in slots], [slot.version for slot in slots]
         for slot in slots:
             slot.gradient = None if slot.gradient is None else stale
+        self._offsets = self.graphs.upload(8 * ROOTS)  # before recording: replays would set it to zero
         self.recording = True
         try:
             out, self._graph = self.graphs.record(function)
@@ -148,7 +149,7 @@ class Step(CapturedStep):
     def replay(self) -> Any:
         """Make one more step; returns copies of the results."""
         steps = [root.random_position[1] for root in self.roots]
-        if self._offsets is not None:
+        if self._draws:
             slot = self._offsets.slot().view(np.uint64)
             for place, first in enumerate(self._first[:ROOTS]):
                 slot[place] = (steps[place] - first) % 2**64

@@ -1,0 +1,273 @@
+"""A captured step gives what the same step gives without capture, to the last bit, and says what it cannot do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+import portable_nn as pnn
+from portable_nn import CaptureError, layers, optim
+from portable_nn.autodiff import Tensor
+from portable_nn.training import captured
+from tests.cuda.steps import Model, assert_same, batches, everything, make_step, recordable_products
+from tests.helpers import to_numpy
+
+
+@pytest.fixture
+def device(gpu: Any) -> Iterator[str]:
+    with recordable_products():
+        yield "cuda:0"
+
+
+KINDS = {
+    "AdamW": lambda p: optim.AdamW(p, lr=optim.Warmup(optim.Cosine(0.05, steps=50), 5), clip_norm=0.5),
+    "Adam": lambda p: optim.Adam(p, lr=0.01, amsgrad=True),
+    "SGD": lambda p: optim.SGD(p, lr=optim.Step(0.1, every=10), momentum=0.9, nesterov=True),
+    "RMSprop": lambda p: optim.RMSprop(p, lr=0.01, centered=True, momentum=0.5),
+    "Lion": lambda p: optim.Lion(p, lr=0.001, weight_decay=0.1),
+}
+
+
+def run(device: str, make: Any, *, capture: bool, steps: int = 50, latched: bool = False) -> Any:
+    model = Model().initialize(3).to(device)
+    optimizer = make(model.parameters())
+    step = make_step(model, optimizer)
+    step = pnn.capture(step) if capture else step
+    losses = [to_numpy(step(x, y)).item() for x, y in batches(steps)]
+    return losses, everything(model, optimizer), step
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_fifty_steps(device: str, kind: str) -> None:
+    """With dropout, a changing learning rate, buffers, two sizes of batches and a batch that changes every step."""
+    eager, state, _ = run(device, KINDS[kind], capture=False)
+    losses, captured_state, step = run(device, KINDS[kind], capture=True)
+    assert step.recorded == 2
+    assert losses == eager
+    assert_same(state, captured_state)
+
+
+def test_two_runs_are_the_same(device: str) -> None:
+    first, second = (run(device, KINDS["AdamW"], capture=True, steps=12)[:2] for _ in range(2))
+    assert first[0] == second[0]
+    assert_same(first[1], second[1])
+
+
+def test_dropout_masks_are_those_of_the_host(device: str) -> None:
+    import cupy
+
+    model, host = layers.Dropout(0.5), layers.Dropout(0.5)
+    step = pnn.capture(lambda x: model(x))
+    for number in range(8):
+        x = np.full((5, 7), number + 1, dtype=np.float32)
+        np.testing.assert_array_equal(to_numpy(step(cupy.asarray(x))), host(x))
+    assert step.recorded == 1 and model.random_position == host.random_position == (0, 8)
+
+
+def test_memory_stays_flat(device: str) -> None:
+    import cupy
+
+    model = Model().initialize(0).to(device)
+    optimizer = optim.AdamW(model.parameters())
+    step = pnn.capture(make_step(model, optimizer))
+    given = next(iter(batches(1)))
+    for _ in range(4):
+        step(*given)
+    graphs, pool = next(iter(step._graphs.values())), cupy.get_default_memory_pool()
+    before = pool.used_bytes(), graphs._pool.total_bytes()
+    for _ in range(30 if hasattr(cupy, "is_stand_in") else 20_000):
+        step(*given)
+    assert (pool.used_bytes(), graphs._pool.total_bytes()) == before
+
+
+def test_results_are_not_written_over(device: str) -> None:
+    model = Model().initialize(0).to(device)
+    step = pnn.capture(make_step(model, optim.SGD(model.parameters(), lr=0.1)))
+    given = next(iter(batches(1)))
+    losses = [step(*given) for _ in range(6)]
+    assert len({to_numpy(loss).item() for loss in losses}) == 6
+
+
+def test_values_assigned_between_steps_are_taken_in(device: str) -> None:
+    found = []
+    for capture in (False, True):
+        model = Model().initialize(0).to(device)
+        model.body.freeze()
+        optimizer = optim.AdamW(model.parameters(), lr=0.01)
+        step = pnn.capture(make_step(model, optimizer)) if capture else make_step(model, optimizer)
+        kept = None
+        for i, (x, y) in enumerate(batches(30)):
+            step(x, y)
+            if i == 10:
+                kept = model.state_dict()
+            if i == 20:
+                model.load_state_dict(kept)
+                optimizer.groups[0]["lr"], optimizer.groups[0]["betas"] = 0.002, (0.8, 0.99)
+            if i == 25:
+                model.body.unfreeze()
+        found.append(everything(model, optimizer))
+    assert_same(*found)
+
+
+def test_training_and_evaluation_mode(device: str) -> None:
+    found = []
+    for capture in (False, True):
+        model = Model().initialize(0).to(device)
+        optimizer = optim.SGD(model.parameters(), lr=0.05)
+        step = pnn.capture(make_step(model, optimizer)) if capture else make_step(model, optimizer)
+        for i, (x, y) in enumerate(batches(24)):
+            model.train(i % 3 != 0)
+            step(x, y)
+            with pnn.no_grad():
+                model(x)
+        found.append(everything(model, optimizer))
+    assert_same(*found)
+
+
+def test_two_models_in_one_step(device: str) -> None:
+    found = []
+    for capture in (False, True):
+        models = [Model().initialize(seed).to(device) for seed in (0, 1)]
+        optimizers = [optim.Adam(models[0].parameters(), lr=0.01), optim.SGD(models[1].parameters(), lr=0.1)]
+
+        def step(x: Any, y: Any) -> Any:
+            loss = layers.CrossEntropyLoss()(models[0](x) + models[1](x) + models[1](x), y)  # noqa: B023
+            loss.backward()
+            for optimizer in optimizers:  # noqa: B023
+                optimizer.step()
+                optimizer.zero_grad()
+            return {"loss": loss}
+
+        run_step = pnn.capture(step) if capture else step
+        for x, y in batches(12):
+            run_step(x, y)
+        assert models[1].random_position == (1, 24)
+        found.append([everything(*pair) for pair in zip(models, optimizers, strict=True)])
+    for pair in zip(*found, strict=True):
+        assert_same(*pair)
+
+
+def test_few_graphs_are_kept(device: str) -> None:
+    import cupy
+
+    model = layers.Linear(3, 2).initialize(0).to(device)
+    step = pnn.capture(lambda x: model(x), shapes=2)
+    for _ in range(2):
+        for rows in (1, 2, 3, 2, 3, 2, 3, 2, 3):
+            step(cupy.ones((rows, 3), dtype=cupy.float32))
+    assert len(step._entries) == 2
+
+
+BAD = {
+    "float(loss)": (lambda loss, optimizer: float(loss), "read"),
+    "loss.item()": (lambda loss, optimizer: loss.item(), "read"),
+    "bool(loss > 0)": (lambda loss, optimizer: bool(loss > 0), "read"),
+    "loss.numpy()": (lambda loss, optimizer: loss.numpy(), "read"),
+    "float(loss.data)": (lambda loss, optimizer: float(loss.data), "read"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_reading_back_names_the_line(device: str, name: str) -> None:
+    model = Model().initialize(0).to(device)
+    optimizer = optim.SGD(model.parameters(), lr=0.1)
+
+    def step(x: Any, y: Any) -> Any:
+        loss = layers.CrossEntropyLoss()(model(x), y)
+        BAD[name][0](loss, optimizer)
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        return loss
+
+    run_step = pnn.capture(step)
+    with pytest.raises(CaptureError, match=r"test_captured_steps\.py.*" + name.split("(", maxsplit=1)[0]):
+        for x, y in batches(4):
+            before = everything(model, optimizer)
+            run_step(x, y)
+    after = everything(model, optimizer)
+    if not optimizer.steps:  # found in the first step, whose forward pass has run: nothing is trained yet
+        before, after = ({n: x for n, x in state.items() if n.endswith(("weight", "bias"))} for state in (before, after))
+    assert_same(before, after)
+
+
+def test_gradients_of_an_earlier_step(device: str) -> None:
+    model = Model().initialize(0).to(device)
+    optimizer = optim.SGD(model.parameters(), lr=0.1)
+
+    def step(x: Any, y: Any) -> None:
+        layers.CrossEntropyLoss()(model(x), y).backward()
+        optimizer.step()
+
+    run_step = pnn.capture(step)
+    with pytest.raises(CaptureError, match="zero_grad"):
+        for x, y in batches(4):
+            run_step(x, y)
+
+
+def test_zero_grad_first_keeps_gradients_as_without_capture(device: str) -> None:
+    found = []
+    for capture in (False, True):
+        model = Model().initialize(0).to(device)
+        optimizer = optim.SGD(model.parameters(), lr=0.1)
+
+        def step(x: Any, y: Any) -> None:
+            optimizer.zero_grad()  # noqa: B023
+            layers.CrossEntropyLoss()(model(x), y).backward()  # noqa: B023
+            optimizer.step()  # noqa: B023
+
+        run_step = pnn.capture(step) if capture else step
+        gradients = []
+        for x, y in batches(12):
+            run_step(x, y)
+            gradients.append(to_numpy(model.head.weight.grad).copy())
+        found.append({str(i): g for i, g in enumerate(gradients)})
+    assert_same(*found)
+
+
+def test_what_else_is_refused(device: str) -> None:
+    import cupy
+
+    x = cupy.ones((2, 3), dtype=cupy.float32)
+    host = np.ones((2, 3), dtype=np.float32)
+    refused = {
+        "moved to the device": lambda x: x + pnn.to_device(host, device),
+        "returns arrays": lambda x: 1.5,
+        "drawn on the host": _draws,
+    }
+    for message, step in refused.items():
+        run_step = pnn.capture(step)
+        with pytest.raises(CaptureError, match=message):
+            for _ in range(4):
+                run_step(x)
+    with pytest.raises(CaptureError, match="on the tape"):
+        pnn.capture(lambda x: x)(Tensor(x, requires_grad=True) * 2)
+
+
+class Noise(layers.Module):
+    def forward(self, x: Any) -> Any:
+        from portable_nn.backend.random import uniform
+
+        return x + uniform(self.next_stream(), x.shape, 0, 1, dtype=x.dtype, xp=pnn.array_namespace(x), device=x.device)
+
+
+_noise = Noise()
+
+
+def _draws(x: Any) -> Any:
+    return _noise(x)
+
+
+def test_without_nvmath_steps_run_as_they_are(gpu: Any, capsys: pytest.CaptureFixture[str],
+                                              monkeypatch: pytest.MonkeyPatch) -> None:
+    from portable_nn.kernels.cupy import graphs
+
+    monkeypatch.setattr(graphs, "requirements", [lambda: "nvmath-python is not installed; pip install it"])
+    monkeypatch.setattr(captured, "_NOTICED", set())
+    losses = [run("cuda:0", KINDS["SGD"], capture=capture, steps=6)[0] for capture in (False, True)]
+    assert losses[0] == losses[1]
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1 and "slower" in lines[0] and "pip install" in lines[0]
