@@ -14,5 +14,6 @@ from portable_nn.kernels.compiled import (  # noqa: F401  (each registers its ke
     norms,
     optimizers,
     rows,
+    skipgram,
     softmax,
 )

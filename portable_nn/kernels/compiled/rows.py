@@ -12,16 +12,17 @@ import numpy as np
 from portable_nn.functional.embedding import check_offsets
 from portable_nn.kernels.compiled.common import row_blocks, takes
 from portable_nn.kernels.compiled.jit import Count, Flag, Matrix, Number, OutMatrix, Positions, Vector, compiled
+from portable_nn.kernels.compiled.prefetch import AHEAD, hint_row
 from portable_nn.kernels.numpy import embedding as on_numpy
 from portable_nn.kernels.numpy import rows as rows_on_numpy
 from portable_nn.kernels.numpy.blocks import is_floating
 from portable_nn.kernels.numpy.buffers import empty
 from portable_nn.kernels.numpy.indices import check_range
-from portable_nn.kernels.numpy.threads import share
+from portable_nn.kernels.numpy.threads import allowed, share
 from portable_nn.kernels.registry import register
 
-#: Parts of a table between which threads share what is added to it, and numbers to be written from which they do.
-PARTS, SHARED = 4, 1 << 18
+#: Numbers to be written from which threads share them.
+SHARED = 1 << 18
 
 
 @compiled
@@ -31,6 +32,8 @@ def sum_bags(out: OutMatrix, indices: Positions, ends: Positions, weights: Vecto
         for d in range(out.shape[1]):
             out[b, d] = 0.0
         for i in range(ends[b], ends[b + 1]):
+            if i + AHEAD < indices.size:
+                hint_row(table, indices[i + AHEAD])
             row, weight = indices[i], weights[i]
             for d in range(out.shape[1]):
                 out[b, d] += weight * table[row, d]
@@ -47,6 +50,9 @@ def add_bags(part: OutMatrix, first: Count, fresh: Flag, indices: Positions, end
                 part[r, d] = 0.0
     for b in range(vectors.shape[0]):
         for i in range(ends[b], ends[b + 1]):
+            following = indices[min(i + AHEAD, indices.size - 1)] - first
+            if 0 <= following < count:
+                hint_row(part, following)
             r = indices[i] - first
             if 0 <= r < count:
                 weight = factor * weights[i]
@@ -63,6 +69,9 @@ def add_each(part: OutMatrix, first: Count, fresh: Flag, indices: Positions, fac
             for d in range(part.shape[1]):
                 part[r, d] = 0.0
     for i in range(indices.size):
+        following = indices[min(i + AHEAD, indices.size - 1)] - first
+        if 0 <= following < count:
+            hint_row(part, following)
         r = indices[i] - first
         if 0 <= r < count:
             for d in range(part.shape[1]):
@@ -75,9 +84,9 @@ def positions(indices: np.ndarray) -> np.ndarray:
 
 
 def in_parts(function: Any, table: np.ndarray, fresh: bool, indices: np.ndarray, *arguments: Any) -> None:
-    """`function(part, first, ...)` over parts of a table."""
+    """`function(part, first, ...)` over parts of a table, one for each thread: the sums are the same however many."""
     written = indices.size * table.shape[1] + (table.size if fresh else 0)
-    size = max(1, -(-table.shape[0] // (PARTS if written >= SHARED else 1)))
+    size = max(1, -(-table.shape[0] // (allowed() if written >= SHARED else 1)))
     share(lambda first: function(table[first:first + size], first, fresh, indices, *arguments),
           range(0, table.shape[0], size))
 
