@@ -5,6 +5,7 @@ Where there is neither, only the tests that need none are collected; tests/meta/
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +22,8 @@ def backends(config: pytest.Config) -> list[tuple[str, Any]]:
     """CuPy or its stand-in, if the run asks for it (CuPy also if it asks for nothing) and it is here."""
     found = []
     for name in config.getoption("--backend") or ("cupy",):
-        try:
+        with suppress(Unavailable):
             found += [(name, backend) for backend in make_backends(name)] if name in KINDS else []
-        except Unavailable:
-            pass
     return found
 
 
