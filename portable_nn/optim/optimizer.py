@@ -113,8 +113,9 @@ class Optimizer:
         check_finite : bool
             Raise NonFiniteError, naming the first parameter, before anything changes if a gradient is not finite.
             Waits for the device.
-        latch : Latch, optional
-            Does the same on the device without a wait: it freezes this and all later updates at a bad gradient.
+        latch : optional
+            What `make_latch` gave: does the same on the device without a wait, and freezes this and all later updates
+            at a bad gradient.
 
         Raises
         ------
@@ -129,7 +130,8 @@ class Optimizer:
         else:
             found = in_order(gradients, self._members)
         for run, _, numbers in runs:
-            run.load(run.checked([found[number] for number in numbers]), copy=self.clip_norm is not None)
+            own = found if len(numbers) == len(found) else [found[number] for number in numbers]  # of one run, in order
+            run.load(run.checked(own), copy=self.clip_norm is not None)
         if self._device is not None:
             self._update_on_device(found, check_finite, latch)
             return

@@ -38,9 +38,7 @@ class Guard:
             return
         number = value.item()
         if not math.isfinite(number):
-            culprit = first_non_finite(self.optimizer)
-            found = f"parameter {culprit!r} has become non-finite" if culprit else "all parameters are finite"
-            raise NonFiniteError(f"a finite loss at step {self.optimizer.steps + 1}", f"{number}; {found}", _FIX)
+            raise self._bad_loss(self.optimizer.steps + 1, number)
 
     def backward(self, loss: Any) -> None:
         """Add up gradients, of the loss times its scale where there is one."""
@@ -70,9 +68,16 @@ class Guard:
             return
         step = self._start + report.step
         self.optimizer.steps = step - 1  # the updates since then were frozen
-        culprit = None if report.parameter is None else self.optimizer.parameters[report.parameter].name
-        found = f"NaN or infinity in the gradient of {culprit!r}" if culprit else "finite gradients"
-        raise NonFiniteError(f"a finite loss and gradients at step {step}", f"loss {report.loss:.6g}; {found}", _FIX)
+        if report.parameter is None or not math.isfinite(report.loss):
+            raise self._bad_loss(step, report.loss)
+        culprit = self.optimizer.parameters[report.parameter].name
+        raise NonFiniteError(f"finite gradients at step {step}, loss {report.loss:.6g}",
+                             f"NaN or infinity in the gradient of {culprit!r}", _FIX)
+
+    def _bad_loss(self, step: int, loss: float) -> NonFiniteError:
+        culprit = first_non_finite(self.optimizer)
+        found = f"parameter {culprit!r} has become non-finite" if culprit else "all parameters are finite"
+        return NonFiniteError(f"a finite loss at step {step}", f"{loss}; {found}", _FIX)
 
 
 def _may_wait(device: str) -> bool:

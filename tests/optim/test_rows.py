@@ -18,7 +18,6 @@ from portable_nn.autodiff.gradcheck import gradcheck
 from portable_nn.autodiff.row_sparse import RowSparse
 from portable_nn.backend.errors import ArgumentError, NonFiniteError, ShapeError
 from portable_nn.kernels import disabled
-from portable_nn.optim.latch import Latch
 from tests.helpers import Backend, dtype_name, to_numpy
 
 INDICES = np.asarray([[1, 4], [1, 0]])
@@ -154,7 +153,8 @@ def test_a_latch_freezes_rows(backend: Backend) -> None:
         pytest.skip("a latch is for devices")
     model = table(backend)
     before = to_numpy(model.weight.data).copy()
-    optimizer, latch = optim.SGD(model.parameters()), Latch(model.weight.data)
+    optimizer = optim.SGD(model.parameters())
+    latch = optimizer.make_latch()
     model.weight.grad = RowSparse(backend.asarray([3]), backend.asarray(np.full((1, 2), np.inf), backend.float_dtype),
                                   (6, 2))
     optimizer.step(latch=latch)

@@ -81,8 +81,8 @@ def test_the_latch(backend: Backend, what: str, every: int, monkeypatch: pytest.
     monkeypatch.setattr(guards, "EVERY_ON_A_GPU", every)
     monkeypatch.setattr(guards, "_may_wait", lambda device: False)
     optimizer, message = run(backend, 8, what)
-    assert "a finite loss and gradients at step 8" in message
-    assert ("loss inf" if what == "loss" else "in the gradient of '0.bias'") in message
+    assert ("a finite loss at step 8; got inf" if what == "loss" else "finite gradients at step 8, loss ") in message
+    assert ("all parameters are finite" if what == "loss" else "in the gradient of '0.bias'") in message
     assert optimizer.steps == 7
 
 
@@ -118,7 +118,7 @@ def test_the_latch_over_two_dtypes_and_missing_gradients(monkeypatch: pytest.Mon
             loss = Tensor(np.asarray(0.5))
             guard.check_loss(loss)
             guard.step(loss)
-        with pytest.raises(NonFiniteError, match=rf"step 2; got loss 0.5; NaN or infinity in the gradient of 'p{bad}'"):
+        with pytest.raises(NonFiniteError, match=rf"step 2, loss 0.5; got NaN or infinity in the gradient of 'p{bad}'"):
             guard.finish()
         assert all(np.all(p.data == 0) for p in parameters)
         optimizer.release()
