@@ -161,7 +161,9 @@ def run_backward(root: Any, g: Any, xp: Any, *, wanted: Iterable[Any] = (), stop
     while node is not None:
         g = pending.pop(node)
         pulled: Any = ()
-        if type(node) is Leaf or (bounded and (node in wanted or node.sequence < stop_before)):
+        if type(node) is Leaf:
+            results[node] = _in_its_dtype(node, g, xp)
+        elif bounded and (node in wanted or node.sequence < stop_before):
             results[node] = g
         elif type(node) is Output:
             _deposit(node, g, pending, heap)
@@ -172,13 +174,14 @@ def run_backward(root: Any, g: Any, xp: Any, *, wanted: Iterable[Any] = (), stop
         else:
             pulled = node.pull(xp, g)
             node.free()
-        following = _hand_on(node, pulled, pending, results, heap) if pulled else None
+        following = _hand_on(node, pulled, pending, results, heap, xp) if pulled else None
         node = (pushpop(heap, (-following.sequence, following))[1] if following is not None
                 else pop(heap)[1] if heap else None)
-    return _in_their_dtypes(results, xp)
+    return results
 
 
-def _hand_on(node: Any, pulled: Iterable[tuple[Any, Any]], pending: dict, results: dict, heap: list) -> Any:
+def _hand_on(node: Any, pulled: Iterable[tuple[Any, Any]], pending: dict, results: dict, heap: list,
+             xp: Any) -> Any:
     """Add the gradients that a node gave to those of its parents; new ones enter the heap, but for the first.
 
     It is mostly the next node, and then it need not enter.
@@ -190,6 +193,8 @@ def _hand_on(node: Any, pulled: Iterable[tuple[Any, Any]], pending: dict, result
         if type(parent) is Leaf:
             if node.sequence < parent.slot.version:
                 _refuse_stale(parent.slot.name)
+            if gradient.dtype is not parent.dtype:
+                gradient = _in_its_dtype(parent, gradient, xp)
             results[parent] = results[parent] + gradient if parent in results else gradient
         elif parent in pending:
             pending[parent] = pending[parent] + gradient
@@ -202,12 +207,9 @@ def _hand_on(node: Any, pulled: Iterable[tuple[Any, Any]], pending: dict, result
     return following
 
 
-def _in_their_dtypes(results: dict[Any, Any], xp: Any) -> dict[Any, Any]:
-    """The results, with gradients of leaves that met a wider dtype on their way cast back."""
-    for node, g in results.items():
-        if type(node) is Leaf and g.dtype is not node.dtype and g.dtype != node.dtype:
-            results[node] = xp.astype(g, node.dtype)
-    return results
+def _in_its_dtype(leaf: Leaf, g: Any, xp: Any) -> Any:
+    """The gradient of a leaf, cast back if it met a wider dtype on its way."""
+    return g if g.dtype == leaf.dtype else xp.astype(g, leaf.dtype)
 
 
 def _refuse_stale(name: str) -> None:

@@ -142,7 +142,8 @@ class Tensor:
                              create_graph=create_graph)
         for leaf, g in found.items():
             slot = leaf.slot
-            slot.gradient = g if slot.gradient is None else slot.gradient + g
+            known = slot.gradient
+            slot.gradient = g if known is None else known + g
 
     def detach(self) -> Tensor:
         """The same values, as a constant."""

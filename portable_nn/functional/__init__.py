@@ -18,6 +18,7 @@ from portable_nn.functional.likelihoods import nll as nll
 from portable_nn.functional.linear import linear as linear
 from portable_nn.functional.losses import binary_cross_entropy_with_logits as binary_cross_entropy_with_logits
 from portable_nn.functional.losses import cross_entropy as cross_entropy
+from portable_nn.functional.losses import mean_cross_entropy as mean_cross_entropy
 from portable_nn.functional.losses import squared_error as squared_error
 from portable_nn.functional.mean import mean as mean
 from portable_nn.functional.normalization import layer_norm as layer_norm

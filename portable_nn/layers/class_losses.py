@@ -50,6 +50,10 @@ class _ClassLoss(Module):
         """The losses of rows whose labels are all in range, class weights included; written by subclasses."""
         raise NotImplementedError
 
+    def _mean(self, prediction: Any, target: Any) -> Any:
+        """The mean of the losses where all rows count the same."""
+        return functional.mean(self._losses(prediction, target, None))
+
     def forward(self, prediction: Any, target: Any, sample_weight: Any = None) -> Any:
         if len(prediction.shape) < 2:
             raise ShapeError("predictions of shape (rows, …, classes)", f"{prediction.shape}",
@@ -57,6 +61,8 @@ class _ClassLoss(Module):
         check_integer(type(self).__name__, "targets", target)
         keep = self._kept(target)
         if keep is None and self._weights is None:
+            if sample_weight is None and self.reduction == "mean" and target.shape and 0 not in target.shape:
+                return self._mean(prediction, target)
             return reduced(self._losses(prediction, target, None), sample_weight, self.reduction)
         xp = array_namespace(prediction, target)
         weight = None if self.weight is None else xp.astype(self.weight, prediction.dtype)
@@ -147,6 +153,10 @@ class CrossEntropyLoss(_ClassLoss):
         xp = array_namespace(log_p)
         spread = xp.sum(log_p if weight is None else log_p * weight, axis=-1) * (-1 / log_p.shape[-1])
         return functional.nll(log_p, target, weight) * (1 - self.label_smoothing) + spread * self.label_smoothing
+
+    def _mean(self, prediction: Any, target: Any) -> Any:
+        smooth = self.label_smoothing
+        return super()._mean(prediction, target) if smooth else functional.mean_cross_entropy(prediction, target)
 
     def extra_repr(self) -> str:
         return f"{super().extra_repr()}, label_smoothing={self.label_smoothing}"

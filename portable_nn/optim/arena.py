@@ -47,6 +47,7 @@ class Run:
         self._entries: dict[str, list[registry.Kernel]] = {}
         self._pattern: list[bool] = []  # which parameters got no gradient last time
         self._copy = False
+        self._kinds = [(type(p.data), p.shape, p.data.dtype) for p in parameters]
         self._reserve()
 
     def _reserve(self) -> None:
@@ -56,6 +57,7 @@ class Run:
                        for _ in range(2 + len(self.moment_names))]
         self._slots = [self._view(self.arrays[1], i) for i in range(len(self.parameters))]
         self._parts: list[list[Any]] = []    # [number of its first parameter, values, gradient, *moments]
+        self._present: list[tuple[int, Any]] = []  # parameters that got a gradient last time, with their numbers
         self._direct: list[tuple[int, int]] = []  # (part, parameter) of gradients that are read where they are
         self._copied: list[int] = []         # parameters whose gradients are copied in
 
@@ -89,8 +91,8 @@ class Run:
     def checked(self, gradients: list[Any]) -> list[Any]:
         """The raw arrays of gradients, one for each parameter or None, if they are where and as the parameters are."""
         raw: list[Any] = []
-        for g, data in zip(gradients, self.views):
-            if g is not None and (type(g) is not type(data) or g.shape != data.shape or g.dtype is not data.dtype):
+        for g, kind in zip(gradients, self._kinds):
+            if g is not None and (type(g), g.shape, g.dtype) != kind:
                 g = getattr(g, "_data", g)
                 check_gradient(self.parameters[len(raw)], g)
             raw.append(g)
@@ -111,6 +113,7 @@ class Run:
         """Find the parts: neighbours with a gradient and the same number of updates; large ones by themselves."""
         self._parts, self._direct, self._copied = [], [], []
         large = [not copy and p.size >= LARGE for p in self.parameters]
+        self._present = [(i, p) for i, p in enumerate(self.parameters) if gradients[i] is not None]
         start, count = 0, len(gradients)
         while start < count:
             stop = start + 1
@@ -164,10 +167,9 @@ class Run:
             for array, new in zip((arrays[0], *arrays[2:]), (values, *moments), strict=True):
                 array[...] = new if frozen is None else self.xp.where(frozen, array, new)
         now = next_sequence()
-        for i, absent in enumerate(self._pattern):
-            if not absent:
-                self.steps[i] += 1
-                self.parameters[i].slot.version = now
+        for i, parameter in self._present:
+            self.steps[i] += 1
+            parameter.slot.version = now
 
     def _kernel(self, operation: str, arrays: list[Any], options: dict[str, Any]) -> registry.Kernel | None:
         entries = self._entries.get(operation)

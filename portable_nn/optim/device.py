@@ -11,6 +11,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
+from portable_nn.autodiff.engine import next_sequence
 from portable_nn.autodiff.row_sparse import RowSparse
 from portable_nn.backend.capturing import captured_step
 from portable_nn.backend.devices import native_device
@@ -75,7 +76,7 @@ class DeviceRun(Run):
         """Note that an update has been made."""
         for i in self.present:
             self.steps[i] += 1
-            self.parameters[i].slot.version += 1
+            self.parameters[i].slot.version = next_sequence()
 
 
 class DeviceUpdate:

@@ -56,6 +56,11 @@ def _stack() -> list[Case]:
             Case("stack", "one layer", make(4, sizes=(5, 3)), {"activations": ("relu",)})]
 
 
+def _mean_cross_entropy() -> list[Case]:
+    return [Case("mean_cross_entropy", case.name, lambda rng, make=case.make: make(rng)[:2]) for case in
+            _cross_entropy() if 0 not in case.make(np.random.default_rng(0))[0].shape]
+
+
 def _linear() -> list[Case]:
     def make(*lead: int, bias: bool = True, features: tuple[int, int] = (5, 3)) -> Callable[..., tuple]:
         i, o = features
@@ -158,7 +163,7 @@ CASES: list[Case] = [
     *_elementwise("relu"), *_elementwise("sigmoid"), *_elementwise("tanh"), *_elementwise("gelu", approximate="none"),
     *_elementwise("gelu", approximate="tanh"), *_elementwise("dropout", p=0.3, stream=STREAM),
     *_elementwise("dropout", p=0, stream=STREAM)[:1], *_elementwise("dropout", p=1, stream=STREAM)[:1],
-    *_linear(), *_stack(), *_softmax("softmax"), *_softmax("log_softmax"), *_cross_entropy(),
+    *_linear(), *_stack(), *_mean_cross_entropy(), *_softmax("softmax"), *_softmax("log_softmax"), *_cross_entropy(),
     *_pairs("binary_cross_entropy_with_logits", lambda rng, shape: rng.uniform(0, 1, shape)),
     *_pairs("squared_error", lambda rng, shape: rng.standard_normal(shape)), *_layer_norm(), *_embedding(),
     *_elementwise("mean")[:2], *_elementwise("mean")[3:],

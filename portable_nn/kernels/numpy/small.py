@@ -1,4 +1,4 @@
-"""Dense layers on small matrices: NumPy's calls take longer than their work, so there are as few as will do."""
+"""Dense layers and their loss on small matrices: NumPy's calls take longer than their work, so there are few."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 
 from portable_nn.kernels.numpy.blocks import CONSTANTS, is_floating, ones
+from portable_nn.kernels.numpy.indices import check_range
+from portable_nn.kernels.numpy.softmax import exponentials
 from portable_nn.kernels.registry import register
 
 #: Elements that each array has at most.
@@ -60,6 +62,35 @@ def stack_supports(x: Any, *parameters: Any, activations: tuple[str | None, ...]
     return True
 
 
+def mean_cross_entropy(logits: np.ndarray, target: np.ndarray) -> tuple:
+    rows = np.ascontiguousarray(logits)
+    count, width = rows.shape
+    check_range("labels", target, width)
+    powers = np.empty(rows.shape, dtype=rows.dtype)
+    m, sums = exponentials(rows, powers)
+    losses = np.log(sums)
+    losses += m if m.ndim == 0 else m[:, 0]
+    chosen = np.arange(0, count * width, width)
+    chosen += target.astype(np.intp, copy=False)
+    losses -= rows.reshape(-1).take(chosen)
+    share = rows.dtype.type(1 / count)
+    return ones(count, rows.dtype).dot(losses) * share, (powers, sums, chosen, share)
+
+
+def mean_cross_entropy_backward(xp: Any, g: Any, saved: Any, needs: Any) -> tuple:
+    powers, sums, chosen, share = saved
+    g = g * share
+    np.divide(g, sums, out=sums)
+    powers *= sums[:, None]  # they are nobody else's
+    powers.reshape(-1)[chosen] -= g
+    return powers, None
+
+
+def mean_cross_entropy_supports(logits: Any, target: Any) -> bool:
+    return (is_floating(logits) and logits.ndim == 2 and 0 < logits.size <= MOST and type(target) is np.ndarray
+            and target.dtype.kind in "iu" and target.shape == logits.shape[:1])
+
+
 def linear(x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None, *, activation: str | None) -> tuple:
     return stack(x, weight, bias, activations=(activation,))
 
@@ -68,5 +99,6 @@ def linear_supports(x: Any, weight: Any, bias: Any, *, activation: str | None) -
     return stack_supports(x, weight, bias, activations=(activation,))
 
 
+register("mean_cross_entropy", "numpy", mean_cross_entropy, mean_cross_entropy_backward, mean_cross_entropy_supports)
 register("stack", "numpy", stack, stack_backward, stack_supports)
 register("linear", "numpy", linear, stack_backward, linear_supports)
