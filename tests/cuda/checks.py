@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
 from typing import Any
 
 import numpy as np
 
-#: The dtypes that kernels are compiled for. bfloat16 is there where ml_dtypes is.
-DTYPES = ("float32", "float64", "float16", "bfloat16")
+#: The dtypes that kernels are compiled for; NumPy has bfloat16 where ml_dtypes is.
+DTYPES = ("float32", "float64", "float16", *(["bfloat16"] if importlib.util.find_spec("ml_dtypes") else []))
 #: Bits of the fraction, and the exponent of the smallest normal number.
 _FORMATS = {"float16": (10, -14), "bfloat16": (7, -126), "float32": (23, -126), "float64": (52, -1022)}
 
 
 def host_dtype(name: str) -> Any:
-    if name != "bfloat16":
-        return np.dtype(name)
-    import pytest
-
-    return np.dtype(pytest.importorskip("ml_dtypes").bfloat16)
+    return np.dtype(importlib.import_module("ml_dtypes").bfloat16 if name == "bfloat16" else name)
 
 
 def place(x: Any, name: str, shift: int = 0) -> tuple[Any, np.ndarray]:

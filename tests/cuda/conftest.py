@@ -5,6 +5,7 @@ Where there is neither, only the tests that need none are collected; tests/meta/
 
 from __future__ import annotations
 
+import os
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,15 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "gpu" in metafunc.fixturenames:
         parameters = [pytest.param(backend, id=name) for name, backend in backends(metafunc.config)]
         metafunc.parametrize("gpu", parameters, indirect=True)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def plain_allocator() -> None:
+    """For compute-sanitizer: every array a piece of memory of its own, so that a step beyond it is seen."""
+    if os.environ.get("PORTABLE_NN_PLAIN_ALLOCATOR"):
+        import cupy
+
+        cupy.cuda.set_allocator(None)
 
 
 @pytest.fixture

@@ -10,7 +10,6 @@ import pytest
 from tests.cuda.checks import DTYPES, assert_rounded, place
 from tests.cuda.test_rows import run
 
-
 SHAPES = [(2, 1), (7, 33), (300, 40), (4, 3, 5), (3, 2, 70), (5, 2, 1000), (1, 3, 33)]
 
 

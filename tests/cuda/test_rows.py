@@ -136,7 +136,7 @@ def test_sums_over_rows(gpu: Any, shape: tuple[int, int], order: int, rng: np.ra
 
 @pytest.mark.parametrize("count", [1, 7, 256, 1025, 70_001])
 def test_sum_of_squares(gpu: Any, count: int, order: int, rng: np.random.Generator) -> None:
-    for name in ("float32", "float64", "bfloat16"):
+    for name in DTYPES[:2] + DTYPES[3:]:
         x, x64 = place(rng.standard_normal(count), name, count % 2)
         result = kernel("square_sum").forward(x)
         assert result.shape == ()
