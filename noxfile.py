@@ -68,9 +68,16 @@ def tests_all(session: nox.Session) -> None:
 def minimum(session: nox.Session) -> None:
     """All tests with exactly the oldest versions that pyproject.toml allows."""
     extras = PROJECT["optional-dependencies"]
-    requirements = [*PROJECT["dependencies"], *extras["examples"], *extras["test"]]
+    requirements = [*PROJECT["dependencies"], *extras["examples"], *extras["fast"], *extras["test"]]
     install(session, "-e", ".", OLDEST_SCIPY, *map(oldest, requirements))
     run_tests(session, "-m", "not parity")
+
+
+@nox.session
+def fast(session: nox.Session) -> None:
+    """What the extra [fast] compiles, held to its definitions; `tests` runs without it."""
+    install(session, "-e", ".[fast,test]")
+    run_tests(session, "tests/kernels", "tests/layers", "--backend", "numpy", "--backend", "readonly")
 
 
 @nox.session
@@ -91,7 +98,7 @@ def parity(session: nox.Session) -> None:
 
 @nox.session(venv_params=["--system-site-packages"])
 def cuda(session: nox.Session) -> None:
-    """The tests that take a backend, on CuPy: an installed one, or the one for the CUDA that nvidia-smi reports."""
+    """Everything that only a GPU can prove (scripts/gpu_check.py), on the CuPy that is here or that nvidia-smi needs."""
     install(session, "-e", ".[test]")
     present = session.run("python", "-c", "import cupy; print(cupy.__version__)", silent=True, success_codes=[0, 1])
     if not re.match(r"\d+\.\d+", str(present)):
@@ -100,8 +107,7 @@ def cuda(session: nox.Session) -> None:
         if extra == "None":
             session.error("nvidia-smi reports no GPU with CUDA 12 or newer, and no CuPy is installed")
         session.install("-e", f".[test,{extra}]")
-    # One process: several would each hold a CUDA context and compile the same kernels.
-    session.run("python", "-m", "pytest", "-m", "backend", "--backend", "cupy", *session.posargs)
+    session.run("python", "scripts/gpu_check.py", *session.posargs)
 
 
 @nox.session(python="3.11")

@@ -26,8 +26,8 @@ def noxfile() -> ModuleType:
 
 def test_every_dependency_has_a_lower_bound_that_is_tested(noxfile: ModuleType) -> None:
     extras = noxfile.PROJECT["optional-dependencies"]
-    assert set(extras) == {"examples", "wordvectors", "test", "cuda12", "cuda13"}
-    for requirement in [*noxfile.PROJECT["dependencies"], *extras["examples"], *extras["test"]]:
+    assert set(extras) == {"examples", "wordvectors", "fast", "test", "cuda12", "cuda13"}
+    for requirement in [*noxfile.PROJECT["dependencies"], *extras["examples"], *extras["fast"], *extras["test"]]:
         assert re.fullmatch(r"[\w-]+==[\d.]+", noxfile.oldest(requirement)), requirement
 
 

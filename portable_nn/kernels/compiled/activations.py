@@ -123,9 +123,10 @@ def leaky_relu_gradient(g_x: OutVector, g: Vector, x: Vector, slope: Number) -> 
 
 @compiled
 def softplus_into(out: OutVector, x: Vector, beta: Number, threshold: Number) -> None:
+    scale = 1.0 / beta
     for i in range(out.size):
         z = x[i] * beta
-        soft = ((0.0 if z < 0.0 else z) + log1p_of_share(exp(-abs(z)))) / beta
+        soft = ((0.0 if z < 0.0 else z) + log1p_of_share(exp(-abs(z)))) * scale
         out[i] = x[i] if z > threshold else soft
 
 

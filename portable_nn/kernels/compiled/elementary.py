@@ -1,4 +1,4 @@
-"""exp, tanh, erf and the normal distribution of one float32, in arithmetic that vectorises: within 2 ulp.
+"""exp, tanh, erf and the normal distribution of one float32, in arithmetic that vectorises: within 2 or 3 ulp.
 
 Numba calls the C library for `math.exp` and its kin, one number at a time; these are 5 to 20 times as fast.
 """
@@ -19,6 +19,12 @@ DENSITY_0 = 0.3989422804014327  # 1 / √(2π)
 def two_to(n):
     """2ⁿ for a whole float n from -126 to 127: n goes where float32 keeps its exponent."""
     return np.int32((np.int32(n) + np.int32(127)) << np.int32(23)).view(np.float32)
+
+
+@inline
+def difference(a, b, c):
+    """(a - b) - c, for use where sums may be reordered."""
+    return (a - b) - c
 
 
 @inline
@@ -43,10 +49,10 @@ def exp_part(r):
 def exp(x):
     """exp for x ≤ 88; what is below the normal numbers is 0. NaN stays NaN: hence the order of the comparisons."""
     y = 88.0 if x > 88.0 else x
-    y = -87.33 if y < -87.33 else y
+    y = -87.33654 if y < -87.33654 else y
     n = np.rint(y * _LOG2_E)
     e = (exp_part((y - n * _LN2_HIGH) - n * _LN2_LOW) + 1.0) * two_to(n)
-    return 0.0 if x < -87.33 else e
+    return 0.0 if x < -87.33654 else e
 
 
 @inline
@@ -72,7 +78,8 @@ def tanh(x):
 @inline
 def sigmoid(x):
     """1 / (1 + exp(-x)), accurate in both tails."""
-    return 1.0 / (1.0 + exp(-x))
+    e = exp(-abs(x))
+    return (e if x < 0.0 else 1.0) / (1.0 + e)
 
 
 @inline

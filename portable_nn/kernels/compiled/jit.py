@@ -11,7 +11,8 @@
 
 Annotations say what each parameter is, so that one compilation serves all calls. Float literals and float globals are
 of the kernel's own type: 0.5 is a float32 where the arrays are. Integers are 64 bits wide, and one times a float32 is a
-float64: pass 1 / width as a Number. Sums may be reordered and products contracted, but NaN and infinities keep their
+float64: pass 1 / width as a Number. In compiled functions sums may be reordered, which is what vectorises them; in
+inline ones they may not: there (a - b) - c is safe. Products and sums may be contracted. NaN and infinities keep their
 meaning. Nothing here imports Numba before the first call.
 """
 
@@ -35,13 +36,14 @@ Flag: TypeAlias = bool
 Vector = Matrix = Cube = OutVector = OutMatrix = OutCube = np.ndarray
 #: Vectors of int64, of bool and of uint64, read alone.
 Positions = Mask = Words = np.ndarray
-#: A vector of bool to be written to.
-OutMask = np.ndarray
+#: Vectors of bool and of uint64 to be written to.
+OutMask = OutWords = np.ndarray
 
-_FLAGS = {"contract", "reassoc", "nsz", "arcp"}
+#: Not `arcp`: it makes 1 / √∞ NaN.
+_FLAGS = {"contract", "reassoc", "nsz"}
 _OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "boundscheck": False, "fastmath": _FLAGS}
-#: Left to itself, LLVM calls what is long, and a loop with calls does not vectorise.
-_INLINE = {**_OPTIONS, "forceinline": True}
+#: Left to itself, LLVM calls what is long, and a loop with calls does not vectorise. Sums in here keep their order.
+_INLINE = {**_OPTIONS, "fastmath": _FLAGS - {"reassoc"}, "forceinline": True}
 _SCALARS = {"f": np.float32, "d": np.float64}
 #: Seconds of compiling after which the user is told why it takes so long.
 _PATIENCE = 1.0
@@ -125,7 +127,9 @@ def identity(function: Callable[..., Any]) -> str:
 
     Numba itself looks for changes in the function's own file alone.
     """
-    parts = [function.__code__.co_code, function.__code__.co_consts, function.__annotations__, sorted(_FLAGS), sorted(_INLINE)]
+    code = function.__code__
+    flags = sorted(_FLAGS), sorted(_INLINE["fastmath"])
+    parts: list[Any] = [code.co_code, code.co_consts, function.__annotations__, flags]
     for name, value in sorted(_globals(function).items()):
         parts.append((name, identity(value.function) if isinstance(value, Inline) else
                       value if isinstance(value, (int, float, np.generic)) else None))
@@ -140,7 +144,8 @@ def _signature(function: Any, char: str) -> tuple:
     kinds = {"Number": number, "Count": nb.int64, "Flag": nb.boolean,
              "Positions": nb.Array(nb.int64, 1, "C", readonly=True),
              "Mask": nb.Array(nb.boolean, 1, "C", readonly=True),
-             "Words": nb.Array(nb.uint64, 1, "C", readonly=True), "OutMask": nb.Array(nb.boolean, 1, "C")}
+             "Words": nb.Array(nb.uint64, 1, "C", readonly=True), "OutMask": nb.Array(nb.boolean, 1, "C"),
+             "OutWords": nb.Array(nb.uint64, 1, "C")}
     for axes, name in enumerate(("Vector", "Matrix", "Cube"), start=1):
         kinds[name] = nb.Array(number, axes, "C", readonly=True, aligned=False)
         kinds["Out" + name] = nb.Array(number, axes, "C")
@@ -151,7 +156,6 @@ def _compile(function: Callable[..., None], char: str) -> Any:
     """Numba's dispatcher with this one signature, compiled or loaded."""
     import numba
 
-    global _spent
     start, specialised = time.perf_counter(), _specialise(function, char)
     try:
         made = numba.njit(specialised, cache=True, **_OPTIONS)
@@ -162,8 +166,14 @@ def _compile(function: Callable[..., None], char: str) -> Any:
     made.compile(_signature(function, char))
     made.disable_compile()
     if not made.stats.cache_hits:
-        before, _spent = _spent, _spent + time.perf_counter() - start
-        if before <= _PATIENCE < _spent:
-            print("portable_nn: compiling fast paths with Numba, once; the next runs find them on disk",
-                  file=sys.stderr, flush=True)
+        _report(time.perf_counter() - start)
     return made
+
+
+def _report(seconds: float) -> None:
+    """Tell the user, once, where the time goes."""
+    global _spent
+    before, _spent = _spent, _spent + seconds
+    if before <= _PATIENCE < _spent:
+        print("portable_nn: compiling fast paths with Numba, once; the next runs find them on disk",
+              file=sys.stderr, flush=True)

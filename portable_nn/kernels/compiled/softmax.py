@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from portable_nn.kernels.compiled.common import as_rows, by_rows, flat, takes
-from portable_nn.kernels.compiled.elementary import exp, ordered
+from portable_nn.kernels.compiled.elementary import difference, exp, ordered
 from portable_nn.kernels.compiled.jit import Matrix, OutMatrix, OutVector, Positions, Vector, compiled, inline
 from portable_nn.kernels.numpy.buffers import empty
 from portable_nn.kernels.numpy.indices import check_range
@@ -86,7 +86,7 @@ def log_softmax_rows(out: OutMatrix, largest: OutVector, x: Matrix) -> None:
                 total += out[i, j]
             shift = np.log(total)
             for j in range(x.shape[1]):
-                out[i, j] = (x[i, j] - largest[i]) - shift
+                out[i, j] = difference(x[i, j], largest[i], shift)
 
 
 @compiled
