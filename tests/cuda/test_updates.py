@@ -1,4 +1,4 @@
-"""Optimiser updates on CuPy against those on NumPy: every rule, parameters without gradients, rows, clipping, latches."""
+"""Optimiser updates on CuPy against those on NumPy: every rule, missing gradients, rows, clipping, latches, scales."""
 
 from __future__ import annotations
 
@@ -95,6 +95,15 @@ def test_more_parameters_than_one_table_takes(gpu: Any) -> None:
             optimizer.step([moved(np.full(3, i + step + 1, dtype=np.float32), device) for i in range(230)])
         found.append(np.concatenate([to_numpy(p.data) for p in members]))
     np.testing.assert_allclose(*found, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("clip", [None, 0.5])
+@pytest.mark.parametrize("kind", ["SGD", "SparseAdam"])
+def test_rows_that_are_sorted(gpu: Any, kind: str, clip: float | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    from portable_nn.kernels.cupy import optimizers
+
+    monkeypatch.setattr(optimizers, "FEW", 5)
+    test_rows(gpu, kind, clip)
 
 
 @pytest.mark.parametrize("clip", [None, 0.5])

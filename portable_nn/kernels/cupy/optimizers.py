@@ -8,10 +8,13 @@ import cupy
 import numpy as np
 
 from portable_nn.backend.devices import to_numpy
-from portable_nn.kernels.cupy.launch import SCALARS, contiguous, empty, is_floating, kernel
+from portable_nn.kernels.cupy.launch import SCALARS, as_int64, contiguous, empty, is_floating, kernel
+from portable_nn.kernels.cupy.scatter import sort_indices
 from portable_nn.kernels.cupy.uploads import Upload
 from portable_nn.kernels.registry import register
 
+#: Up to so many rows of a row-sparse gradient, every one looks at all indices; more of them are sorted.
+FEW = 4096
 #: As in optimizers.cu.
 PIECES, THREADS, CHUNK, WIDTH = 96, 256, 2048, 12
 TABLE = np.dtype([("gradient", "u8", PIECES), ("begin", "i8", PIECES), ("size", "i8", PIECES),
@@ -85,11 +88,16 @@ class Arena:
     def load_rows(self, indices: Any, rows: Any) -> None:
         """Take this step's row-sparse gradient: (n,) and (n, D). Rows of one index are summed in their order."""
         count, width = rows.shape[0], rows.size // max(rows.shape[0], 1)
-        indices, rows = contiguous(cupy.asarray(indices, dtype=cupy.int64)), contiguous(rows)
-        summed, self._owners = empty(rows.shape, rows.dtype), empty((count,), np.dtype(np.int64))
-        if rows.size:
+        indices, rows = as_int64(indices), contiguous(rows)
+        summed, self._owners = empty(rows.shape, rows.dtype), empty((count,), "q")
+        size = self._arrays[0].size // max(width, 1)
+        if rows.size and count <= FEW:
             kernel("optimizers", "coalesce_rows", self.char)(
-                (count,), (THREADS,), (indices, rows, count, width, summed, self._owners))
+                (count,), (THREADS,), (indices, rows, count, width, size, summed, self._owners))
+        elif rows.size:
+            keys, positions = sort_indices(indices, size)
+            kernel("optimizers", "coalesce_sorted", self.char)(
+                (count,), (THREADS,), (keys, positions, rows, count, width, size, summed, self._owners))
         self._kept = [(summed, 0, 0)]
         self._tables = [_table(self._kept)] if rows.size else []
 

@@ -244,13 +244,15 @@ KERNEL update(Pieces pieces, int64 rule, scalar* values, scalar* first, scalar* 
 }
 
 // Row-sparse gradients: rows of one index are summed, in their order, into the first of them; the others become zeros
-// with the owner -1. The numbers of rows stay as they are, so nothing is read back. One block looks at one row.
-KERNEL coalesce_rows(const int64* indices, const scalar* rows, int64 count, int64 width, scalar* summed, int64* owners) {
+// with the owner -1, and so do those whose index is out of range. The number of rows stays as it is, so nothing is read
+// back. One block looks at one row, and at all indices: for a few thousand of them.
+KERNEL coalesce_rows(const int64* indices, const scalar* rows, int64 count, int64 width, int64 size, scalar* summed,
+                     int64* owners) {
     __shared__ int earlier;
     __shared__ int same[THREADS];
     int64 row = blockIdx.x, index = indices[row];
     int thread = threadIdx.x;
-    if (thread == 0) earlier = 0;
+    if (thread == 0) earlier = index < 0 || index >= size;
     __syncthreads();
     for (int64 other = thread; other < row; other += THREADS) {
         if (indices[other] == index) earlier = 1;
@@ -273,6 +275,22 @@ KERNEL coalesce_rows(const int64* indices, const scalar* rows, int64 count, int6
             }
         }
         __syncthreads();
+    }
+}
+
+// The same for many rows, whose indices were sorted: `keys` in order, and the positions that they come from.
+KERNEL coalesce_sorted(const unsigned* keys, const int* positions, const scalar* rows, int64 count, int64 width,
+                       int64 size, scalar* summed, int64* owners) {
+    const int64 place = blockIdx.x;
+    const unsigned key = keys[place];
+    const bool passed_over = key >= size || (place > 0 && keys[place - 1] == key);
+    if (threadIdx.x == 0) owners[place] = passed_over ? -1 : static_cast<int64>(key);
+    for (int64 column = threadIdx.x; column < width; column += THREADS) {
+        real sum = 0;
+        for (int64 i = place; !passed_over && i < count && keys[i] == key; i++) {
+            sum += load(rows + positions[i] * width + column);
+        }
+        store(summed + place * width + column, sum);
     }
 }
 
