@@ -144,5 +144,5 @@ def examples(session: nox.Session) -> None:
 @nox.session(python="3.11")
 def bench(session: nox.Session) -> None:
     """Training steps beside PyTorch's, JAX's and scikit-learn's: `nox -s bench -- --threads 2`."""
-    install(session, "-e", ".", TORCH, "jax")
+    install(session, "-e", ".[fast]", TORCH, "jax")
     session.run("python", "scripts/bench.py", *session.posargs)

@@ -17,13 +17,15 @@ import argparse
 import json
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from benchmark import report
 from benchmark.comparing import PEERS, Bench
-from benchmark.processes import FORCED_KERNELS
+from benchmark.processes import FORCED_KERNELS, Failed, Missing
 from benchmark.workloads import WORKLOADS, names
 
 #: How long one workload is profiled, seconds.
@@ -42,6 +44,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     add("--seconds", type=float, default=8.0, help="the longest that two contenders take turns")
     add("--skip", nargs="+", choices=("parity", "memory"), default=[], help="what need not be looked at")
     add("--json", type=Path, metavar="FILE", help="write a row for each workload and peer here too")
+    add("--eager", action="store_true", help="on CUDA: our steps as they are, not captured")
     add("--verbose", action="store_true", help="a line for every peer")
     add("--core", action="store_true", help="without the compiled helper: its import fails in our process")
     add("--keep-openblas", action="store_true", help=f"leave {' and '.join(FORCED_KERNELS)} as they are set")
@@ -73,16 +76,27 @@ def compare(bench: Bench, chosen: list[str]) -> None:
     rows = []
     if "parity" not in bench.options.skip:
         for name in chosen:
-            print(bench.check(name), flush=True)
-        for problem in bench.differing:
-            print(f"DIFFERS: {problem}")
+            with ours_may_fail(bench, name):
+                print(bench.check(name), flush=True)
     print(report.HEADER)
     for name in chosen:
-        found = bench.rows(name)
-        print(report.line(found), *report.others(found, verbose=bench.options.verbose), sep="\n", flush=True)
+        found = []
+        with ours_may_fail(bench, name):
+            found = bench.rows(name)
+            print(report.line(found), *report.others(found, verbose=bench.options.verbose), sep="\n", flush=True)
         rows += found
         if bench.options.json:
             bench.options.json.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+
+
+@contextmanager
+def ours_may_fail(bench: Bench, name: str) -> Iterator[None]:
+    """Within this context a failure of ours is a problem of this workload alone."""
+    try:
+        yield
+    except (Failed, Missing) as error:
+        bench.problems.append(f"{name}: {error}")
+        print(f"{name:13s} failed", flush=True)
 
 
 def main(arguments: list[str]) -> int:
@@ -108,7 +122,9 @@ def main(arguments: list[str]) -> int:
                 print(line, flush=True)
     else:
         compare(bench, chosen)
-    return bool(bench.differing)
+    for problem in bench.problems:
+        print(f"PROBLEM: {problem}")
+    return bool(bench.problems)
 
 
 if __name__ == "__main__":

@@ -29,18 +29,20 @@ class Bench:
     ----------
     skipped : dict
         Peer -> why it was not measured.
-    differing : list of str
-        Parity checks that failed.
+    problems : list of str
+        Parity checks that failed, and workloads that we could not run.
     """
 
     def __init__(self, options: argparse.Namespace) -> None:
         self.options = options
         self.skipped: dict[str, str] = {}
-        self.differing: list[str] = []
+        self.problems: list[str] = []
         self._rate: float | None = None
 
     def process(self, contender: str, **variables: str) -> Process:
+        """A contender's process; with --eager our own is one that captures nothing."""
         core = self.options.core and contender == "ours"
+        contender = "ours eager" if self.options.eager and contender == "ours" else contender
         return Process(contender, self.options.threads, device=self.options.device, core=core,
                        keep_forced=self.options.keep_openblas, **variables)
 
@@ -91,7 +93,7 @@ class Bench:
                     by_kind = differences(ours, theirs)
                     found.append(f"{peer} {max(by_kind.values()):.0e}")
                     if max(by_kind.values()) > TOLERANCE:
-                        self.differing.append(f"{name} and {peer}: {by_kind}")
+                        self.problems.append(f"{name} and {peer}: {by_kind}")
         fewer = f", batch {spec['batch']}" if spec["batch"] != WORKLOADS[name]["batch"] else ""
         return f"{name}: differs in float64{fewer} by {', '.join(found)}"
 

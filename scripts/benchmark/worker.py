@@ -20,6 +20,7 @@ ROOT = Path(__file__).resolve().parents[2]
 #: Contender -> (module, class, mode).
 CONTENDERS = {
     "ours": ("ours", "Ours", "captured"),
+    "ours eager": ("ours", "Ours", "eager"),
     "torch eager": ("torch_peer", "TorchPeer", "eager"),
     "torch compile": ("torch_peer", "TorchPeer", "compile"),
     "torch reduce-overhead": ("torch_peer", "TorchPeer", "reduce-overhead"),

@@ -94,6 +94,21 @@ def test_a_missing_peer_is_named_once_and_left_out(load, monkeypatch, capsys):
     assert printed.count(" jax ") == 2
 
 
+def test_a_failure_of_ours_is_a_problem_of_one_workload(load, monkeypatch, capsys):
+    bench, comparing, processes = load("bench"), load("benchmark.comparing"), load("benchmark.processes")
+
+    class Failing(FakeProcess):
+        def ask(self, command, **options):
+            if command == "build" and self.contender == "ours" and options["spec"]["kind"] == "bow":
+                raise processes.Failed("ours, build: it broke")
+            return super().ask(command, **options)
+
+    monkeypatch.setattr(comparing, "Process", Failing)
+    assert bench.main(["--workload", "bow", "lstm-64", "--skip", "parity", "--peer", "jax"]) == 1
+    printed = capsys.readouterr().out
+    assert "PROBLEM: bow: ours, build: it broke" in printed and printed.count(" jax ") == 1
+
+
 def test_the_medians_error_is_that_of_the_normal_distribution(load, rng):
     timing = load("benchmark.timing")
     errors = [timing.error_of([(1.0, 1 + 0.02 * value) for value in rng.standard_normal(101)]) for _ in range(200)]
