@@ -150,6 +150,59 @@ def test_two_models_in_one_step(device: str) -> None:
         assert_same(*pair)
 
 
+class Words(layers.Module):
+    """A table of which each step uses a few rows, read twice, and a part that is run again in the backward pass."""
+
+    def __init__(self) -> None:
+        self.table = layers.Embedding(20, 8, sparse=True)
+        self.body = layers.Sequential(layers.Linear(8, 8), layers.Tanh(), layers.Dropout(0.3))
+        self.head = layers.Linear(8, 5)
+
+    def forward(self, words: Any) -> Any:
+        x = self.table(words[:, 0]) + self.table(words[:, 1])
+        return self.head(pnn.checkpoint(self.body, x))
+
+
+@pytest.mark.parametrize("kind", ["SparseAdam", "SGD"])
+def test_row_sparse_gradients_and_checkpoints(device: str, kind: str) -> None:
+    import cupy
+
+    found = []
+    for capture in (False, True):
+        model = Words().initialize(0).to(device)
+        optimizer = getattr(optim, kind)(model.parameters(), lr=0.05, clip_norm=1.0)
+        step = make_step(model, optimizer)
+        step, rng = pnn.capture(step) if capture else step, np.random.default_rng(0)
+        for _ in range(12):
+            words, y = (Tensor(cupy.asarray(rng.integers(0, high, shape))) for high, shape in ((20, (6, 2)), (5, 6)))
+            step(words, y)
+        found.append(everything(model, optimizer))
+    assert_same(*found)
+
+
+def test_loss_scaling(device: str) -> None:
+    found = []
+    for capture in (False, True):
+        model = Model().initialize(0).to(device)
+        optimizer = optim.AdamW(model.parameters(), lr=0.01)
+        scaler = optim.LossScaler(optimizer, 2.0**10, interval=3)
+        criterion = layers.CrossEntropyLoss()
+
+        def step(x: Any, y: Any, factor: Any) -> Any:
+            loss = criterion(model(x), y) * factor  # noqa: B023
+            scaler.scale(loss).backward()  # noqa: B023
+            optimizer.step()  # noqa: B023
+            optimizer.zero_grad()  # noqa: B023
+            return loss
+
+        run_step = pnn.capture(step) if capture else step
+        for i, (x, y) in enumerate(batches(20)):
+            run_step(x, y, Tensor(x.data[0, :1] * 0 + (3e38 if i == 12 else 1)))  # one step overflows
+        found.append({**everything(model, optimizer), "record": to_numpy(scaler.record)})
+    assert_same(*found)
+    assert 2.0**10 < found[0]["record"][9] < 2.0**24
+
+
 def test_few_graphs_are_kept(device: str) -> None:
     import cupy
 
