@@ -105,6 +105,15 @@ def on_device(device: str) -> Iterator[None]:
         yield
 
 
+def free_bytes(device: str) -> int:
+    """Memory that is free on a GPU, in bytes, what CuPy's pool holds and does not use counted in; 0 elsewhere."""
+    if not device.startswith("cuda"):
+        return 0
+    native = namespace_of_device(device)[1]
+    with native:
+        return native.mem_info[0] + import_cupy().get_default_memory_pool().free_bytes()
+
+
 def to_device(x: Any, device: str) -> Any:
     """Move an array to a device, which also decides the library: NumPy's for "cpu", CuPy's for "cuda".
 

@@ -14,6 +14,7 @@ from portable_nn.backend.namespace import array_namespace, is_array
 from portable_nn.backend.random import Stream, permutation
 from portable_nn.data import Batches, check_finite, row_count, rows, to_tensors
 from portable_nn.layers import Module
+from portable_nn.training.prefetching import Resident, fits, make_sender, prefetched
 
 
 class Batch(NamedTuple):
@@ -37,9 +38,13 @@ class Feed:
         self.model = model
         self.data: Any = data
         self.batches: Batches | None = None
+        self._parts: Any = None
+        self._resident: Resident | None = None
+        self._sender: Any = None
         if is_in_memory(data):
             parts = as_parts(data)
             check_finite(parts)
+            self._parts = parts
             self.batches = Batches(parts, batch_size=batch_size, seed=seed, epoch=0, shuffle=shuffle, drop_last=False,
                                    device=None, dtype=None)
         elif not isinstance(data, Iterable):
@@ -54,25 +59,41 @@ class Feed:
 
     def epoch(self, number: int) -> Iterator[Batch]:
         """The batches of one epoch."""
-        device, dtype = self.model.device, self.model.dtype
-        count = 0
-        for parts in self._source(number):
-            if not isinstance(parts, (tuple, list)) or len(parts) not in (2, 3):
-                raise DTypeError("batches that are (x, y) or (x, y, sample_weight)", f"{type(parts).__name__}",
-                                 "pass arrays as one tuple (numpy.asarray(x), numpy.asarray(y)), or yield tuples")
-            x, y, *rest = to_tensors(tuple(parts), device=device, dtype=dtype)
+        dtype, count = self.model.dtype, 0
+        for parts in self._tensors(number, self.model.device, dtype):
+            x, y, *rest = parts
             weight = rest[0] if rest else None
-            yield Batch(x, y, weight, row_count(parts[1]) if weight is None else _sum(weight.data, dtype))
+            yield Batch(x, y, weight, row_count(y) if weight is None else _sum(weight.data, dtype))
             count += 1
         if not count:
             raise DataError("at least one batch in each epoch", f"none in epoch {number + 1}",
                             "pass an iterable that can be gone through again, such as a list, not a generator")
+
+    def _tensors(self, number: int, device: str, dtype: str) -> Iterator[tuple[Any, ...]]:
+        """The batches as Tensors: gathered on the device, sent ahead to it, or where they are."""
+        if self._resident is not None and self._resident.place != (device, dtype):
+            self._resident = None
+        if self.batches is not None and self._resident is None and fits(self._parts, device, dtype):
+            self._resident = Resident(self.batches, self._parts, device=device, dtype=dtype)
+        if self._resident is not None:
+            return self._resident.epoch(number)
+        self._sender = self._sender or make_sender(device)
+        if self._sender is not None:
+            return prefetched(self._source(number), self._sender, device=device, dtype=dtype, check=_pair)
+        return (to_tensors(_pair(parts), device=device, dtype=dtype) for parts in self._source(number))
 
     def _source(self, number: int) -> Iterator[Any]:
         if self.batches is not None:
             batches = self.batches if self.batches.order is None else self.batches.epoch(number)
             return (batches.raw(i) for i in range(len(batches)))
         return iter(self.data.epoch(number) if hasattr(self.data, "epoch") else self.data)
+
+
+def _pair(parts: Any) -> tuple[Any, ...]:
+    if not isinstance(parts, (tuple, list)) or len(parts) not in (2, 3):
+        raise DTypeError("batches that are (x, y) or (x, y, sample_weight)", f"{type(parts).__name__}",
+                         "pass arrays as one tuple (numpy.asarray(x), numpy.asarray(y)), or yield tuples")
+    return tuple(parts)
 
 
 def _sum(weight: Any, dtype: str) -> Any:

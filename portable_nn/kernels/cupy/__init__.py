@@ -7,6 +7,7 @@ from portable_nn.kernels.cupy import (  # noqa: F401  (each registers its kernel
     batch_norm,
     dropout,
     embedding,
+    feeding,
     graphs,
     losses,
     norms,

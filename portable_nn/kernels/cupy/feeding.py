@@ -1,0 +1,67 @@
+"""Batches on their way to the GPU: pinned memory, and a stream beside the one that computes."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any
+
+import cupy
+import numpy as np
+
+from portable_nn.kernels.cupy.launch import empty
+from portable_nn.kernels.registry import register
+
+
+class Sender:
+    """Copies host arrays to one GPU without waiting, while it computes.
+
+    An array is made in memory of the current stream, so the copy first waits for what that stream has been given so
+    far; what is given to it until the batch is taken runs beside the copy.
+
+    Parameters
+    ----------
+    device : cupy.cuda.Device
+    """
+
+    def __init__(self, device: Any) -> None:
+        self.device = device
+        with device:
+            self._stream = cupy.cuda.Stream(non_blocking=True)
+        self._event: Any = None
+        self._pinned: list[Any] = []
+        self._sent: deque[tuple[Any, list[Any]]] = deque()  # pinned memory, until its copy is done
+
+    def begin(self) -> None:
+        """Begin a batch."""
+        self._stream.wait_event(cupy.cuda.get_current_stream().record())
+        self._pinned = []
+
+    def send(self, x: np.ndarray, dtype: np.dtype) -> Any:
+        """Start the copy of one array of the batch, cast to `dtype`."""
+        with self.device:
+            out = empty(x.shape, dtype)
+            if out.nbytes:
+                memory = cupy.cuda.alloc_pinned_memory(out.nbytes)
+                host = np.frombuffer(memory, dtype=dtype, count=out.size).reshape(x.shape)
+                np.copyto(host, x, casting="same_kind")
+                self._pinned.append(memory)
+                cupy.cuda.runtime.memcpyAsync(out.data.ptr, host.ctypes.data, out.nbytes,
+                                              cupy.cuda.runtime.memcpyHostToDevice, self._stream.ptr)
+            return out
+
+    def end(self) -> Any:
+        """End the batch; returns what `take` is to be given."""
+        event = self._stream.record()
+        self._sent.append((event, self._pinned))
+        while len(self._sent) > 4:
+            done, _ = self._sent.popleft()
+            done.synchronize()
+        return event
+
+    @staticmethod
+    def take(event: Any) -> None:
+        """Have the current stream wait until a batch is there."""
+        cupy.cuda.get_current_stream().wait_event(event)
+
+
+register("sender", "cupy", Sender)

@@ -1,0 +1,131 @@
+"""Batches reach the GPU in the order and with the values the host has them in, ahead of their use or kept there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy import sparse
+
+from portable_nn import data, layers, optim
+from portable_nn.data import Batches
+from portable_nn.training import feeding, fit, prefetching
+from portable_nn.training.feeding import Feed
+from tests.helpers import to_numpy
+
+
+def model_on(device: str) -> layers.Module:
+    return layers.Linear(3, 2).to(device).initialize(0)
+
+
+def arrays(rows: int = 23) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(0)
+    return rng.normal(size=(rows, 3)), rng.integers(0, 2, rows), rng.random(rows)
+
+
+def seen(train: Any, device: str, epochs: int = 2, **options: Any) -> list[Any]:
+    feed = Feed(train, model_on(device), batch_size=5, seed=1, **options)
+    return [[to_numpy(x) for x in feeding_leaves(batch)] + [to_numpy(batch.mass) if hasattr(batch.mass, "dtype")
+                                                            else batch.mass]
+            for epoch in range(epochs) for batch in feed.epoch(epoch)]
+
+
+def feeding_leaves(batch: Any) -> Iterator[Any]:
+    from portable_nn.autodiff.tree import leaves
+
+    return leaves((batch.x, batch.y, batch.weight))
+
+
+def series() -> Any:
+    rng = np.random.default_rng(0)
+    return data.windows(rng.normal(size=(40, 2)), context=6, horizon=2)
+
+
+def csr() -> Any:
+    return sparse.random(23, 6, density=0.4, format="csr", random_state=0), arrays()[1]
+
+
+SOURCES: dict[str, Any] = {
+    "pair": lambda: arrays()[:2], "weighted": arrays, "strided": lambda: (arrays()[0][:, ::-1], arrays()[1]),
+    "nested": lambda: ({"a": arrays()[0], "b": (arrays()[2].astype(np.float32),)}, arrays()[1]),
+    "windows": series, "csr": csr, "iterable": lambda: [arrays(n)[:2] for n in (4, 1, 7)],
+}
+
+
+@pytest.mark.parametrize("shuffle", [True, False])
+@pytest.mark.parametrize("kept", [True, False])
+@pytest.mark.parametrize("source", SOURCES)
+def test_the_same_batches(gpu: Any, source: str, kept: bool, shuffle: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prefetching, "SHARE", 0.25 if kept else 0.0)
+    expected, found = (seen(SOURCES[source](), device, shuffle=shuffle) for device in ("cpu", "cuda:0"))
+    assert len(expected) == len(found)
+    for one, other in zip(expected, found, strict=True):
+        for x, y in zip(one, other, strict=True):
+            assert np.asarray(x).dtype == np.asarray(y).dtype
+            np.testing.assert_allclose(x, y, rtol=1e-6 if np.ndim(x) == 0 else 0)
+
+
+def test_an_epoch_on_the_device_does_not_touch_the_host(gpu: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Batches, "raw", lambda self, number: pytest.fail("rows were read on the host"))
+    feed = Feed(arrays()[:2], model_on("cuda:0"), batch_size=5)
+    assert sum(len(batch.y) for batch in feed.epoch(0)) == 23
+
+
+class Failing:
+    """Batches, then an error; it counts what was asked of it."""
+
+    def __init__(self, good: int) -> None:
+        self.good, self.asked = good, 0
+
+    def __iter__(self) -> Iterator[Any]:
+        for _ in range(self.good):
+            self.asked += 1
+            yield arrays(4)[:2]
+        raise ValueError("the file ends here")
+
+
+def test_errors_come_where_their_batch_would(gpu: Any) -> None:
+    feed = Feed(Failing(3), model_on("cuda:0"), batch_size=5)
+    got = []
+    with pytest.raises(ValueError, match="ends here"):
+        got.extend(feed.epoch(0))
+    assert got == [] or len(got) == 3
+    batches = feed.epoch(0)
+    assert [len(next(batches).y) for _ in range(3)] == [4, 4, 4]
+    with pytest.raises(ValueError, match="ends here"):
+        next(batches)
+
+
+def test_few_batches_are_on_their_way_and_none_is_left_behind(gpu: Any) -> None:
+    import cupy
+
+    source = Failing(100)
+    feed = Feed(source, model_on("cuda:0"), batch_size=5)
+    batches = feed.epoch(0)
+    next(batches)
+    assert source.asked == 1 + prefetching.AHEAD
+    pool = cupy.get_default_memory_pool()
+    held = pool.used_bytes()
+    batches.close()
+    assert pool.used_bytes() < held
+    with pytest.raises(StopIteration):
+        next(batches)
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_fit_learns_the_same(gpu: Any, kept: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prefetching, "SHARE", 0.25 if kept else 0.0)
+    found = []
+    for device in ("cpu", "cuda:0"):
+        model = model_on(device)
+        fit(model, layers.CrossEntropyLoss(), optim.SGD(model.parameters(), lr=0.1), train=arrays(), validation=0.2,
+            batch_size=4, epochs=3, progress=False)
+        found.append(to_numpy(model.weight.data))
+    np.testing.assert_allclose(*found, rtol=1e-5, atol=1e-6)
+
+
+def test_on_the_cpu_nothing_is_sent() -> None:
+    assert prefetching.make_sender("cpu") is None and not prefetching.fits(arrays(), "cpu", "float32")
+    assert feeding.Feed(arrays()[:2], model_on("cpu"), batch_size=5)._sender is None
