@@ -80,7 +80,36 @@ def test_memory_is_used_again_once_nothing_refers_to_it():
 
 
 @counted
-def test_what_is_kept_never_exceeds_what_was_in_use_at_once():
+def test_memory_is_referred_to_before_another_thread_can_take_it():
+    """The lock is held until then; here the switch to another thread comes right after it."""
+    pool, taken = buffers.Pool(), []
+    pool.empty(50_000, np.float64)
+
+    class Lock:
+        def __enter__(self) -> None:
+            pass
+
+        def __exit__(self, *error: Any) -> None:
+            pool.lock = threading.Lock()
+            taken.append(pool.empty(50_000, np.float64))
+
+    pool.lock = Lock()
+    taken.append(pool.empty(50_000, np.float64))
+    assert taken[0].ctypes.data != taken[1].ctypes.data
+
+
+@counted
+def test_a_larger_piece_stands_in_where_there_is_no_room():
+    pool = buffers.Pool()
+    for _ in range(5):  # one after the other: neither is let go for the other
+        first = pool.empty(1_000_000, np.float64).ctypes.data
+        assert pool.empty(600_000, np.float64).ctypes.data == first
+    assert pool.empty(400_000, np.float64).ctypes.data != first
+
+
+@counted
+def test_what_is_kept_never_exceeds_what_was_in_use_at_once(monkeypatch):
+    monkeypatch.setattr(buffers, "ROOM", 0)
     pool = buffers.Pool()
     for count in range(20_000, 90_000, 1111):  # each of another size, one at a time
         x = pool.empty(count, np.float64)

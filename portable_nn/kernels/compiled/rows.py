@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from portable_nn.functional.embedding import check_offsets
 from portable_nn.kernels.compiled.common import row_blocks, takes
 from portable_nn.kernels.compiled.jit import Count, Flag, Matrix, Number, OutMatrix, Positions, Vector, compiled
 from portable_nn.kernels.compiled.prefetch import AHEAD, hint_row
@@ -112,16 +111,8 @@ def embedding_backward(xp: Any, g: Any, saved: Any, needs: Any) -> tuple:
 
 def embedding_bag(indices: np.ndarray, offsets: np.ndarray, weight: np.ndarray, per_sample_weights: np.ndarray | None,
                   *, mode: str) -> tuple[np.ndarray, Any]:
-    check_range("indices", indices, weight.shape[0])
-    check_offsets(offsets, indices.shape[0])
-    ends = np.append(offsets, indices.shape[0]).astype(np.int64, copy=False)
-    lengths = np.diff(ends)
-    weights = per_sample_weights
-    if weights is None:
-        weights = np.ones(indices.shape, dtype=weight.dtype)
-        if mode == "mean":
-            weights /= np.repeat(lengths, lengths)
-    weights, places, table = np.ascontiguousarray(weights), positions(indices), np.ascontiguousarray(weight)
+    ends, lengths, weights = on_numpy.make_bags(indices, offsets, weight, per_sample_weights, mode)
+    places, table = positions(indices), np.ascontiguousarray(weight)
     out = empty((lengths.size, weight.shape[1]), weight.dtype)
     share(lambda block: sum_bags(out[block], places, ends[block.start:block.stop + 1], weights, table),
           row_blocks(out))

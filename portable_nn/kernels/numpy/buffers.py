@@ -4,8 +4,8 @@ Why it pays: malloc takes large pieces (from 128 KiB on) straight from the syste
 freed, and the first touch of every new page costs a fault: three temporaries of 1 MB take 1.3 ms where the additions in
 them take 0.07. `empty(shape, dtype)` stands in for `np.empty`. It keeps the memory that it hands out, and hands it out
 again only when nothing but the pool refers to it: an array holds on to its memory through its `base`, and so do
-views of it, of whatever kind and whoever took them. What is kept never exceeds what has been in use at one time, and
-what has not been asked for again for a while is let go.
+views of it, of whatever kind and whoever took them. What is kept never exceeds what has been in use at one time (or
+2 MB), and what has not been asked for again for a while is let go.
 
 `scratch(shape, dtype)` is memory of the calling thread, for work arrays inside a kernel: small, warm in the cache, and
 free again when the kernel drops it. Both count references, so elsewhere than on CPython with its lock they are
@@ -18,6 +18,7 @@ import math
 import os
 import sys
 import threading
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,8 @@ import numpy as np
 LEAST = 65_536
 #: Requests after which the pool lets go of what was not asked for in between.
 PERIOD = 2048
+#: Bytes that may be kept whatever has been in use.
+ROOM = 1 << 21
 _ALIGNMENT = 64  # a cache line, and the widest vector register
 
 
@@ -41,6 +44,9 @@ class _Piece:
 
     def references(self) -> int:
         return sys.getrefcount(self.base)
+
+
+_size, _request = attrgetter("size"), attrgetter("request")
 
 
 class Pool:
@@ -59,36 +65,48 @@ class Pool:
         if size < LEAST or not _COUNTS or dtype.hasobject:
             return np.empty(shape, dtype=dtype)
         step = 1 << (size.bit_length() - 5)  # sizes that differ by less than 1/16 share their memory
-        piece = self._take(-(-size // step) * step)
-        return np.ndarray(shape, dtype, piece.base, piece.offset)
+        base, offset = self._take(-(-size // step) * step)
+        return np.ndarray(shape, dtype, base, offset)
 
-    def _take(self, size: int) -> _Piece:
-        with self.lock:
+    def _take(self, size: int) -> tuple[np.ndarray, int]:
+        with self.lock:  # until the memory is referred to, or two threads would get the same
             self.requests += 1
             if self.requests - self.trimmed >= PERIOD:
                 self._trim()
             for piece in self.pieces.get(size, ()):
                 if piece.references() <= _IDLE:
                     piece.request = self.requests
-                    return piece
-            self._make_room(size)
+                    return piece.base, piece.offset
+            larger = self._make_room(size)
+            if larger is not None:
+                larger.request = self.requests
+                return larger.base, larger.offset
         piece = _Piece(size, self.requests)
+        memory = piece.base, piece.offset
         with self.lock:
             self.pieces.setdefault(size, []).append(piece)
-        return piece
+        return memory
 
-    def _make_room(self, size: int) -> None:
-        """Let idle memory go, the longest unused first, until the new piece fits into the most ever in use at once."""
+    def _make_room(self, size: int) -> _Piece | None:
+        """Room for a new piece within the most that was ever in use at once.
+
+        Where there is none, the smallest idle piece of up to twice the size stands in, or idle ones are let go, the
+        longest unused first.
+        """
         pieces = [piece for group in self.pieces.values() for piece in group]
         idle = [piece for piece in pieces if piece.references() <= _IDLE]
         total = sum(piece.size for piece in pieces) + size
-        self.peak = max(self.peak, total - sum(piece.size for piece in idle))
-        idle.sort(key=lambda piece: piece.request)
-        for piece in idle:
+        self.peak = max(self.peak, ROOM, total - sum(piece.size for piece in idle))
+        if total > self.peak:
+            larger = min((piece for piece in idle if size < piece.size <= 2 * size), key=_size, default=None)
+            if larger is not None:
+                return larger
+        for piece in sorted(idle, key=_request):
             if total <= self.peak:
                 break
             total -= piece.size
             self.pieces[piece.size].remove(piece)
+        return None
 
     def _trim(self) -> None:
         """Let go of all pieces that were not handed out since the last time, those still in use elsewhere included."""

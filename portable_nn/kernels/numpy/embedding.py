@@ -31,32 +31,41 @@ def embedding_supports(indices: Any, weight: Any) -> bool:
     return type(indices) is np.ndarray and is_floating(weight) and weight.size > 0
 
 
-def embedding_bag(indices: np.ndarray, offsets: np.ndarray, weight: np.ndarray, per_sample_weights: np.ndarray | None,
-                  *, mode: str) -> tuple[np.ndarray, Any]:
-    from scipy.sparse import csr_matrix
-
+def make_bags(indices: np.ndarray, offsets: np.ndarray, weight: np.ndarray, per_sample_weights: np.ndarray | None,
+              mode: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Where each bag begins and the last ends, how long they are, and what each row counts; indices are checked."""
     check_range("indices", indices, weight.shape[0])
     check_offsets(offsets, indices.shape[0])
     ends = np.append(offsets, indices.shape[0]).astype(np.int64, copy=False)
-    lengths = np.diff(ends)
-    values = per_sample_weights
+    lengths, values = np.diff(ends), per_sample_weights
     if values is None:
         values = np.ones(indices.shape, dtype=weight.dtype)
         if mode == "mean":
             values /= np.repeat(lengths, lengths)
+    return ends, lengths, np.ascontiguousarray(values)
+
+
+def embedding_bag(indices: np.ndarray, offsets: np.ndarray, weight: np.ndarray, per_sample_weights: np.ndarray | None,
+                  *, mode: str) -> tuple[np.ndarray, Any]:
+    ends, lengths, values = make_bags(indices, offsets, weight, per_sample_weights, mode)
+    saved = indices, ends, values, lengths, weight
+    if indices.size and lengths.min() == lengths.max():
+        rows = take_rows(weight, indices).reshape(lengths.size, -1, weight.shape[1])
+        return np.matmul(values.reshape(lengths.size, 1, -1), rows)[:, 0], saved
+    from scipy.sparse import csr_matrix
+
     bags = csr_matrix((values, indices.astype(np.int64, copy=False), ends), shape=(lengths.size, weight.shape[0]))
-    return bags @ weight, (bags, lengths, indices, weight)
+    return bags @ weight, saved
 
 
 def embedding_bag_backward(xp: Any, g: Any, saved: Any, needs: Any) -> tuple:
-    bags, lengths, indices, weight = saved
-    g = np.ascontiguousarray(g)
+    indices, ends, values, lengths, weight = saved
     g_weights = np.vecdot(np.repeat(g, lengths, axis=0), weight.take(indices, axis=0)) if needs[3] else None
     g_weight = None
     if needs[2]:
         g_weight = empty(weight.shape, weight.dtype)
         g_weight.fill(0)
-        add_bags(g_weight, bags.indices, bags.indptr, bags.data, g)
+        add_bags(g_weight, indices, ends, values, g)
     return None, None, g_weight, g_weights
 
 

@@ -31,7 +31,7 @@ def _in_blocks(function: Any, arrays: tuple[np.ndarray, ...], options: dict[str,
 
     def part(start: int) -> None:
         block = slice(start, start + BLOCK)
-        function(scratch(min(BLOCK, size - start), dtype), *[x[block] for x in arrays], **options)
+        function(scratch(BLOCK, dtype)[:size - start], *[x[block] for x in arrays], **options)
 
     blocks = range(0, size, BLOCK)
     if size < SHARED:

@@ -10,10 +10,14 @@ from portable_nn.kernels.numpy.buffers import empty
 from portable_nn.kernels.numpy.indices import check_range
 from portable_nn.kernels.registry import register
 
+#: Numbers from which on a result is worth memory that is used again.
+_LARGE = 16_384
+
 
 def take_rows(table: np.ndarray, indices: np.ndarray) -> np.ndarray:
     """table[indices], of indices that have been checked."""
-    out = empty((*indices.shape, table.shape[1]), table.dtype)
+    width = table.shape[1]
+    out = empty((*indices.shape, width), table.dtype) if indices.size * width >= _LARGE else None
     return table.take(indices, axis=0, out=out, mode="clip")  # "clip" skips a second check
 
 
