@@ -37,7 +37,10 @@ def check_floating(operation: str, x: Any, *others: Any) -> None:
 
 def check_integer(operation: str, name: str, x: Any) -> None:
     """Require an integer dtype."""
-    if x.dtype not in _integer.get(type(x), ()):
+    known = _integer.get(type(x))
+    if known is None:
+        array_namespace(x)  # refuses what is no array
+    if known is None or x.dtype not in known:
         _check_kind(_integer, x.dtype, "integral", f"integer {name} for {operation}", "int64", x)
 
 

@@ -35,12 +35,13 @@ DEVICE void cross_entropy_row(const scalar* x, scalar* g_x, int64 label, real sc
     }
 }
 
+// With a g of one element for all rows `g_step` is 0.
 KERNEL cross_entropy_backward(const scalar* logits, const int64* labels, const scalar* weight, const scalar* g,
-                              const real* kept, scalar* g_logits, int64 rows, int64 width) {
+                              const real* kept, scalar* g_logits, int64 rows, int64 width, int64 g_step, double share) {
     const int64 row = row_of_thread(), start = row * width;
     if (row >= rows) return;
     const int64 label = labels[row];
-    real scale = load(g + row);
+    real scale = load(g + row * g_step) * static_cast<real>(share);
     if (weight && label >= 0 && label < width) scale *= load(weight + label);
     if (aligned(width, logits, g_logits))
         cross_entropy_row<WIDE>(logits + start, g_logits + start, label, scale, kept[row], kept[rows + row], width);
