@@ -16,6 +16,8 @@ from portable_nn.kernels.numpy.threads import share
 LEAST = 32_768
 #: Elements in a block for one thread: some tens of µs of work, beside which a call's µs is little.
 BLOCK = 131_072
+#: Rows in a block whose sum is taken: so many that the sums are few, so few that float32 adds them up exactly enough.
+_SUMMED = 16, 1024
 
 
 def takes(x: Any, chars: str = "f", size: int | None = None) -> bool:
@@ -65,13 +67,13 @@ def sums_by_rows(function: Callable[..., None], count: int, *arrays: np.ndarray,
 
     The blocks and the order in which they are added do not depend on the number of threads.
     """
-    blocks = row_blocks(arrays[0])
+    blocks = row_blocks(arrays[0], *_SUMMED)
     sums = np.zeros((len(blocks), count, arrays[0].shape[1]), dtype=arrays[0].dtype)
     share(lambda i: function(*[x[blocks[i]] for x in arrays], *common, sums[i]), range(len(blocks)))
     return sums[0] if len(blocks) == 1 else np.add.reduce(sums, axis=0)
 
 
-def row_blocks(x: np.ndarray) -> list[slice]:
-    """Slices along the first axis of x, of about BLOCK elements each."""
-    size = max(1, BLOCK // max(1, x[:1].size))
+def row_blocks(x: np.ndarray, least: int = 1, most: int = BLOCK) -> list[slice]:
+    """Slices along the first axis of x, of about BLOCK elements each, of at least and at most that many rows."""
+    size = min(max(least, BLOCK // max(1, x[:1].size)), most)
     return [slice(start, start + size) for start in range(0, x.shape[0], size)]
