@@ -98,7 +98,7 @@ def parity(session: nox.Session) -> None:
 
 @nox.session(venv_params=["--system-site-packages"])
 def cuda(session: nox.Session) -> None:
-    """Everything that only a GPU can prove (scripts/gpu_check.py), on the CuPy that is here or that nvidia-smi needs."""
+    """Everything that only a GPU can prove (scripts/gpu_check.py), on a CuPy that is here or fits nvidia-smi."""
     install(session, "-e", ".[test]")
     present = session.run("python", "-c", "import cupy; print(cupy.__version__)", silent=True, success_codes=[0, 1])
     if not re.match(r"\d+\.\d+", str(present)):
