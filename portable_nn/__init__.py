@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from portable_nn.autodiff import is_recording as is_recording
     from portable_nn.autodiff import no_grad as no_grad
     from portable_nn.autodiff import value_and_grad as value_and_grad
+    from portable_nn.backend.devices import on_device as on_device
     from portable_nn.backend.devices import to_device as to_device
     from portable_nn.backend.devices import to_numpy as to_numpy
     from portable_nn.backend.errors import ArgumentError as ArgumentError
@@ -63,7 +64,7 @@ _ROOMS = ("autodiff", "backend", "data", "functional", "kernels", "layers", "mod
 _HOMES = {name: home for home, names in {
     "autodiff": ("Tensor", "checkpoint", "custom_gradient", "elementwise_grad", "grad", "gradcheck", "is_recording",
                  "no_grad", "value_and_grad"),
-    "backend.devices": ("to_device", "to_numpy"),
+    "backend.devices": ("on_device", "to_device", "to_numpy"),
     "backend.errors": ("ArgumentError", "CaptureError", "DTypeError", "DataError", "DeviceError", "FileError",
                        "GradientError", "MissingDependencyError", "NonFiniteError", "PortableNNError", "ShapeError"),
     "backend.namespace": ("array_namespace",),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import array_api_compat
@@ -98,11 +98,14 @@ def on_device(device: str) -> Iterator[None]:
 
     CuPy's functions, unlike PyTorch's, work on the current device of their thread whatever their arguments are on.
     """
-    if device.startswith("cuda"):
-        with namespace_of_device(device)[1]:
-            yield
-    else:
+    with working_on(namespace_of_device(device)[1] if device.startswith("cuda") else None):
         yield
+
+
+def working_on(native: Any) -> Any:
+    """As `on_device`, for a library's own device object or None."""
+    # A new object: each remembers the device that was current before, and threads may share one.
+    return type(native)(native.id) if hasattr(type(native), "mem_info") else nullcontext()
 
 
 def free_bytes(device: str) -> int:
@@ -207,4 +210,7 @@ def _cast(x: Any, dtype: Any, xp: Any) -> Any:
     wanted = getattr(xp, dtype_name(dtype), None)
     if wanted is None:
         raise DTypeError(f"a dtype that {namespace_name(xp)} has", repr(dtype), 'pass one it has, such as "float32"')
-    return x if x.dtype == wanted else xp.astype(x, wanted)
+    if x.dtype == wanted:
+        return x
+    with working_on(None if is_tensor(x) else native_device(x)):
+        return xp.astype(x, wanted)

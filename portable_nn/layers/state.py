@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from portable_nn.backend.devices import native_device, working_on
 from portable_nn.backend.errors import DataError, DTypeError, PortableNNError, ShapeError
 from portable_nn.backend.namespace import array_namespace
 from portable_nn.layers.calls import make_ready
@@ -17,7 +18,13 @@ def state_dict(module: Any) -> dict[str, Any]:
     """
     make_ready(module, {})
     values = {name: handle.data for name, handle in module._handles().items()}
-    return {name: array_namespace(x).asarray(x, copy=True) for name, x in values.items()}
+    return {name: copied(x) for name, x in values.items()}
+
+
+def copied(x: Any) -> Any:
+    """A raw array of its own with the elements of `x`, on the same device."""
+    with working_on(native_device(x)):
+        return array_namespace(x).asarray(x, copy=True)
 
 
 def load_state_dict(module: Any, state: Mapping[str, Any], *, strict: bool = True) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from portable_nn.autodiff import Tensor
-from portable_nn.backend.devices import convert, device_name, namespace_of_device, native_device, to_numpy
+from portable_nn.backend.devices import convert, device_name, namespace_of_device, native_device, to_numpy, working_on
 from portable_nn.backend.errors import ArgumentError, DTypeError, ShapeError
 from portable_nn.backend.libraries import dtype_name
 from portable_nn.backend.namespace import array_namespace, is_array, namespace_name
@@ -142,14 +142,16 @@ class Storage:
     def fill(self, stream: Stream) -> None:
         """Draw the values from a random stream, where the old ones are."""
         xp, device = self._place()
-        value = self.initializer(stream, self.shape, dtype=dtype_of(xp, self.dtype_name, device), xp=xp,
-                                 device=device)
+        with working_on(device):
+            value = self.initializer(stream, self.shape, dtype=dtype_of(xp, self.dtype_name, device), xp=xp,
+                                     device=device)
         self._replace(self.checked(value))
 
     def zeros(self) -> Any:
         """Zeros where the values are, or will be, in their place."""
         xp, device = self._place()
-        return xp.zeros(self.shape, dtype=dtype_of(xp, self.dtype_name, device), device=device)
+        with working_on(device):
+            return xp.zeros(self.shape, dtype=dtype_of(xp, self.dtype_name, device), device=device)
 
     def moved(self, xp: Any, device: Any, dtype: str | None) -> Any:
         """What `commit` turns this storage into: its values (None if not drawn yet), place and dtype after a move."""
@@ -169,7 +171,8 @@ class Storage:
         """A raw array of its own with the elements of `value`, on this storage's device and of its dtype."""
         xp, device = self._place()
         moved = convert(self.checked(value), xp=xp, device=device, dtype=dtype_of(xp, self.dtype_name, device))
-        return xp.asarray(moved, copy=True)
+        with working_on(device):
+            return xp.asarray(moved, copy=True)
 
     def __deepcopy__(self, memo: dict) -> Storage:
         twin = memo[id(self)] = type(self).__new__(type(self))
@@ -221,4 +224,5 @@ def dtype_of(xp: Any, name: str, device: Any = None) -> Any:
 
 def _place_name(xp: Any, device: Any) -> str:
     """The name of a device that holds nothing of ours yet."""
-    return device_name(xp.empty((0,), dtype=xp.float32, device=device))
+    with working_on(device):
+        return device_name(xp.empty((0,), dtype=xp.float32, device=device))

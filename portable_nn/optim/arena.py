@@ -12,7 +12,7 @@ from itertools import accumulate
 from typing import Any
 
 from portable_nn.autodiff.engine import next_sequence
-from portable_nn.backend.devices import convert, native_device
+from portable_nn.backend.devices import convert, native_device, working_on
 from portable_nn.backend.errors import ShapeError
 from portable_nn.backend.namespace import array_namespace
 from portable_nn.kernels import registry
@@ -183,7 +183,8 @@ class Run:
 
     def moment(self, name: str, i: int) -> Any:
         """A copy of one parameter's moment."""
-        return self.xp.asarray(self._view(self.arrays[2 + self.moment_names.index(name)], i), copy=True)
+        with working_on(self.device):
+            return self.xp.asarray(self._view(self.arrays[2 + self.moment_names.index(name)], i), copy=True)
 
     def restore(self, i: int, state: dict[str, Any]) -> None:
         """Set one parameter's step count and moments, copied from what `state_dict` gave; new moments stay zero."""

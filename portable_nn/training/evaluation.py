@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from portable_nn.autodiff.tree import leaves, map_leaves
-from portable_nn.backend.devices import device_name, to_device, to_numpy
+from portable_nn.backend.devices import device_name, on_device, to_device, to_numpy
 from portable_nn.backend.errors import ArgumentError, DTypeError
 from portable_nn.backend.namespace import array_namespace, is_array
 from portable_nn.data import Batches, check_finite, row_count
@@ -38,15 +38,16 @@ def predict(model: Module, x: Any, *, batch_size: int = 1024) -> Any:
     """
     x = x.as_rows()[0] if hasattr(x, "as_rows") else x
     home = _device_of(x)
-    found = _outputs(model, x, batch_size)
-    columns = [iter(list(leaves(out))) for out in found]
 
     def whole(first: Any) -> Any:
         parts = [next(column) for column in columns]
         joined = array_namespace(first).concat(parts) if len(parts) > 1 else first
         return joined if home == device_name(joined) else to_device(joined, home)
 
-    return map_leaves(whole, found[0])
+    with on_device(_checked(model).device):
+        found = _outputs(model, x, batch_size)
+        columns = [iter(list(leaves(out))) for out in found]
+        return map_leaves(whole, found[0])
 
 
 def evaluate(model: Module, x: Any, y: Any = None, *, metrics: Any = None, batch_size: int = 1024) -> dict[str, Any]:
@@ -84,8 +85,6 @@ def evaluate(model: Module, x: Any, y: Any = None, *, metrics: Any = None, batch
 
 def _outputs(model: Module, x: Any, batch_size: int) -> list[Any]:
     """The model's raw outputs, batch by batch, where the model is."""
-    if not isinstance(model, Module):
-        raise DTypeError("a model that is a Module", f"{model!r:.60}", "pass the model first, then the data")
     batches = Batches((x,), batch_size=batch_size, seed=0, epoch=0, shuffle=False, drop_last=False, device=None,
                       dtype=None)
     check_finite(x, "x")
@@ -93,6 +92,12 @@ def _outputs(model: Module, x: Any, batch_size: int) -> list[Any]:
     with evaluating(model):
         return [model(map_arrays(batches.raw(number)[0], lambda a: move_and_cast(a, device=device, dtype=dtype)))
                 for number in range(len(batches))]
+
+
+def _checked(model: Any) -> Module:
+    if not isinstance(model, Module):
+        raise DTypeError("a model that is a Module", f"{model!r:.60}", "pass the model first, then the data")
+    return model
 
 
 def _device_of(x: Any) -> str:

@@ -93,20 +93,21 @@ def fit(model: Module, loss: Any, optimizer: Optimizer, *, train: Any, validatio
     held_out = None if validation is None else Feed(validation, model, batch_size=max(batch_size, 256), shuffle=False)
     settings = {"seed": seed, "batch_size": batch_size, "accumulate": accumulate}
     training = Training(model, loss, optimizer, in_calling_order(callbacks), epochs, settings)
-    model.initialize(seed, only_missing=True)
-    if isinstance(loss, Module):  # class weights go where the model is
-        loss.to(model.device, dtype=model.dtype)
     optimizer.steps, optimizer.total_steps = 0, _planned_steps(feed, epochs, accumulate)
-    if resume is not None:
-        read_checkpoint(resume, training)
-    try:
-        with on_device(model.device), computing_in(precision), scaled_loss(optimizer, precision, model.device):
-            _train(training, feed, held_out, functions, capture, progress)
-    except KeyboardInterrupt:
-        training.history.interrupted = True
-    finally:
-        optimizer.zero_grad()
-    training.call("on_end")
+    with on_device(model.device):
+        model.initialize(seed, only_missing=True)
+        if isinstance(loss, Module):  # class weights go where the model is
+            loss.to(model.device, dtype=model.dtype)
+        if resume is not None:
+            read_checkpoint(resume, training)
+        try:
+            with computing_in(precision), scaled_loss(optimizer, precision, model.device):
+                _train(training, feed, held_out, functions, capture, progress)
+        except KeyboardInterrupt:
+            training.history.interrupted = True
+        finally:
+            optimizer.zero_grad()
+        training.call("on_end")
     return training.history
 
 

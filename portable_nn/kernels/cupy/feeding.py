@@ -8,6 +8,7 @@ from typing import Any
 import cupy
 import numpy as np
 
+from portable_nn.backend.devices import working_on
 from portable_nn.kernels.cupy.launch import empty
 from portable_nn.kernels.registry import register
 
@@ -25,7 +26,7 @@ class Sender:
 
     def __init__(self, device: Any) -> None:
         self.device = device
-        with device:
+        with working_on(device):
             self._stream = cupy.cuda.Stream(non_blocking=True)
         self._event: Any = None
         self._pinned: list[Any] = []
@@ -38,7 +39,7 @@ class Sender:
 
     def send(self, x: np.ndarray, dtype: np.dtype) -> Any:
         """Start the copy of one array of the batch, cast to `dtype`."""
-        with self.device:
+        with working_on(self.device):
             out = empty(x.shape, dtype)
             if out.nbytes:
                 memory = cupy.cuda.alloc_pinned_memory(out.nbytes)

@@ -9,6 +9,7 @@ from typing import Any
 
 import cupy
 
+from portable_nn.backend.devices import working_on
 from portable_nn.kernels.cupy.uploads import Upload
 from portable_nn.kernels.registry import register
 
@@ -39,7 +40,7 @@ class Graphs:
 
     def __init__(self, like: Any) -> None:
         self.device = like.device
-        with self.device:
+        with working_on(self.device):
             self._stream, self._pool = cupy.cuda.Stream(non_blocking=True), cupy.cuda.MemoryPool()
 
     @staticmethod
@@ -58,12 +59,12 @@ class Graphs:
 
     def run(self, function: Callable[[], Any]) -> Any:
         """Call a function as it will be recorded, so that the pool comes to hold the memory it needs."""
-        with self.device, self._aside():
+        with working_on(self.device), self._aside():
             return function()
 
     def record(self, function: Callable[[], Any]) -> tuple[Any, Any]:
         """Record what a function launches, without running it; returns its result and the graph."""
-        with self.device, self._aside():
+        with working_on(self.device), self._aside():
             self._stream.begin_capture()
             try:
                 result = function()
@@ -75,17 +76,17 @@ class Graphs:
 
     def launch(self, graph: Any) -> None:
         """Run a graph on the current stream."""
-        with self.device:
+        with working_on(self.device):
             graph.launch(cupy.cuda.get_current_stream())
 
     def static(self, x: Any) -> Any:
         """A copy of an input, for a graph to read: `fill` gives it new values."""
-        with self.device:
+        with working_on(self.device):
             return cupy.array(x, copy=True, order="C")
 
     def fill(self, static: Any, x: Any) -> None:
         """Copy an input of the same shape and dtype to where a graph reads it, without waiting."""
-        with self.device:
+        with working_on(self.device):
             if x.flags.c_contiguous and x.device == self.device:
                 cupy.cuda.runtime.memcpyAsync(static.data.ptr, x.data.ptr, x.nbytes,
                                               cupy.cuda.runtime.memcpyDeviceToDevice,
@@ -95,12 +96,12 @@ class Graphs:
 
     def copy(self, x: Any) -> Any:
         """A copy of a result, which the next replay leaves alone."""
-        with self.device:
+        with working_on(self.device):
             return x.copy()
 
     def upload(self, size: int) -> Upload:
         """An array of `size` bytes that the host can write to between replays."""
-        with self.device:
+        with working_on(self.device):
             return Upload(size)
 
 

@@ -14,6 +14,7 @@ import re
 import shutil
 import subprocess
 import tempfile
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,9 @@ _FLAGS = ["-std=c++17", "-O1", "-fPIC", "-shared", "-w", "-ffp-contract=off", "-
 _LETTERS = {"float32": "f", "float64": "d", "float16": "h", "bfloat16": "h", "bool": "B"}
 #: The order in which the threads of a block run: 0 as numbered, 1 backwards, n > 1 some other.
 ORDERS = (0, 1, 5)
+
+#: The emulator has one set of threads; launches of two Python threads take turns.
+_one_at_a_time = threading.Lock()
 
 
 class EmulationError(Exception):
@@ -103,8 +107,9 @@ class Kernel:
         cells = [ctypes.create_string_buffer(value, len(value)) for _, value in arguments]
         pointers = (ctypes.c_void_p * len(cells))(*map(ctypes.addressof, cells))
         sizes = [(ctypes.c_uint * 3)(*[*extent, 1, 1][:3]) for extent in (grid, block)]
-        if self._launch(*sizes, ctypes.c_uint64(shared), pointers, order):
-            raise EmulationError(f"{self.name}: {_runtime().emulator_message().decode()}")
+        with _one_at_a_time:
+            if self._launch(*sizes, ctypes.c_uint64(shared), pointers, order):
+                raise EmulationError(f"{self.name}: {_runtime().emulator_message().decode()}")
 
     def _check(self, kinds: list[str]) -> None:
         fits = len(kinds) == len(self.parameters) and all(

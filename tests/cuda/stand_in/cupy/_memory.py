@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextvars
+import threading
 import weakref
 from typing import Any
 
@@ -19,7 +20,7 @@ class Piece:
     """Some bytes of "device" memory."""
 
     def __init__(self, size: int, device: int) -> None:
-        self.size, self.device, self.pool = size, device, current_pool()
+        self.size, self.device, self.pool, self.thread = size, device, current_pool(), threading.get_ident()
         self._whole = np.full(size + 3 * GUARD, FILL, dtype=np.uint8)
         start = GUARD + -self._whole.ctypes.data % GUARD
         self.bytes = self._whole[start:start + size]
@@ -44,8 +45,9 @@ def owner(a: np.ndarray) -> Piece | None:
 
 
 def contents() -> list[tuple[Piece, np.ndarray]]:
-    """Every piece there is, with a copy of its bytes."""
-    return [(piece, piece.bytes.copy()) for piece in list(_pieces.values())]
+    """Every piece that this thread has made, with a copy of its bytes."""
+    own = [piece for piece in list(_pieces.values()) if piece.thread == threading.get_ident()]
+    return [(piece, piece.bytes.copy()) for piece in own]
 
 
 def restore(before: list[tuple[Piece, np.ndarray]]) -> None:
