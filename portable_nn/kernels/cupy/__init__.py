@@ -12,6 +12,7 @@ from portable_nn.kernels.cupy import (  # noqa: F401  (each registers its kernel
     losses,
     norms,
     optimizers,
+    skipgram,
     softmax,
     sums,
 )
