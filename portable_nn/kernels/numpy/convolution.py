@@ -1,73 +1,154 @@
-"""conv1d on NumPy: with the channels last a window is one run of memory, so gathering windows is copying runs."""
+"""conv1d on NumPy: windows are gathered for as much of the batch at a time as stays in the cache, then multiplied.
+
+All sequences of a block lie behind each other, so that one product serves them; blocks are shared between threads.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from portable_nn.kernels.numpy.blocks import is_floating
+from portable_nn.kernels.numpy.blocks import is_floating, ones
+from portable_nn.kernels.numpy.buffers import empty, scratch
+from portable_nn.kernels.numpy.threads import share
 from portable_nn.kernels.registry import register
 
-
-def _channels_last(x: np.ndarray, grid: Any) -> np.ndarray:
-    """x (B, C, T) as padded (B, T, C)."""
-    left, right = grid.padding
-    batch, channels, steps = x.shape
-    if not left and not right:
-        return np.ascontiguousarray(x.transpose(0, 2, 1))
-    out = np.zeros((batch, left + steps + right, channels), dtype=x.dtype)
-    out[:, left:left + steps] = x.transpose(0, 2, 1)
-    return out
+#: Elements of the windows of a block.
+BLOCK = 1 << 17
+#: Most parts of the batch that sum up weight gradients on their own.
+PARTS = 8
 
 
-def _columns(rows: np.ndarray, grid: Any, groups: int) -> np.ndarray:
-    """All windows of (B, T, C) as (G, B T', K C/G)."""
-    span = grid.dilation * (grid.kernel - 1) + 1
-    windows = np.lib.stride_tricks.sliding_window_view(rows, span, axis=1)[:, ::grid.stride, :, ::grid.dilation]
-    batch, count, channels, kernel = windows.shape
-    if groups == 1:
-        return windows.transpose(0, 1, 3, 2).reshape(1, batch * count, kernel * channels)
-    windows = windows.reshape(batch, count, groups, channels // groups, kernel)
-    return windows.transpose(2, 0, 1, 4, 3).reshape(groups, batch * count, kernel * channels // groups)
+def _places(grid: Any, steps: int) -> list[tuple[slice, slice]]:
+    """For each step of a window: the windows in which it is no padding, and the steps of x that it is there."""
+    places, count = [], grid.count(steps)
+    for k in range(grid.kernel):
+        offset = k * grid.dilation - grid.padding[0]
+        first = min(max(0, -(offset // grid.stride)), count)
+        last = max(first, min(count, (steps - 1 - offset) // grid.stride + 1))
+        start = first * grid.stride + offset
+        places.append((slice(first, last), slice(start, start + (last - first) * grid.stride, grid.stride)))
+    return places
 
 
-def _matrices(weight: np.ndarray, groups: int) -> np.ndarray:
-    """(O, C/G, K) as (G, O/G, K C/G)."""
-    out, inputs, kernel = weight.shape
-    return weight.transpose(0, 2, 1).reshape(groups, out // groups, kernel * inputs)
+def _gather(x: np.ndarray, places: list[tuple[slice, slice]], count: int) -> np.ndarray:
+    """The windows of x (n, C, T) as (C, K, n, count), zero where there is padding."""
+    batch, channels, _ = x.shape
+    windows, x = scratch((channels, len(places), batch, count), x.dtype), x.transpose(1, 0, 2)
+    for k, (to, source) in enumerate(places):
+        part = windows[:, k]
+        part[..., :to.start] = 0
+        part[..., to] = x[..., source]
+        part[..., to.stop:] = 0
+    return windows
+
+
+def _side_by_side(x: np.ndarray) -> np.ndarray:
+    """A copy of x (n, C, T) as (C, n, T)."""
+    rows = scratch((x.shape[1], x.shape[0], x.shape[2]), x.dtype)
+    np.copyto(rows, x.transpose(1, 0, 2))
+    return rows
+
+
+def _slices(length: int, size: int) -> list[slice]:
+    return [slice(start, min(start + size, length)) for start in range(0, length, size)]
+
+
+def _grouped(x: np.ndarray, groups: int) -> np.ndarray:
+    """(C, …, n, T) as (G, C/G …, n T)."""
+    return x.reshape(groups, -1, x.shape[-2] * x.shape[-1])
+
+
+def _product(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    return np.matmul(a, b, scratch((a.shape[0], a.shape[1], b.shape[2]), b.dtype))
 
 
 def forward(x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None, *, grid: Any, groups: int) -> tuple:
-    rows = _channels_last(x, grid)
-    batch, out, count = x.shape[0], weight.shape[0], grid.count(x.shape[2])
-    y = np.matmul(_columns(rows, grid, groups), _matrices(weight, groups).swapaxes(1, 2))    # (G, B T', O/G)
-    y = y.reshape(groups, batch, count, out // groups).transpose(1, 0, 3, 2)
-    y = np.ascontiguousarray(y.reshape(batch, out, count))
-    if bias is not None:
-        y += bias[:, None]
-    return y, (rows, weight, x.shape, grid, groups)
+    (batch, channels, steps), out = x.shape, weight.shape[0]
+    count, places = grid.count(steps), _places(grid, steps)
+    matrices, y = weight.reshape(groups, out // groups, -1), empty((batch, out, count), x.dtype)
+
+    def part(block: slice) -> None:
+        product = _product(matrices, _grouped(_gather(x[block], places, count), groups)).reshape(out, -1, count)
+        if bias is None:
+            y[block] = product.transpose(1, 0, 2)
+        else:
+            np.add(product, bias[:, None, None], y[block].transpose(1, 0, 2))
+
+    share(part, _slices(batch, max(1, BLOCK // (channels * grid.kernel * count))), products=True)
+    return y, (x, weight, grid, groups)
+
+
+def _by_windows(x: np.ndarray, weight: np.ndarray, g_x: np.ndarray | None, grid: Any, groups: int) -> Callable:
+    """What gives, for a block of the batch, the gradient of the weight (G, C/G K, O/G), and puts that of x in place.
+
+    The windows are gathered again: kept, they would take K times the memory of x.
+    """
+    (_, channels, steps), out = x.shape, weight.shape[0]
+    count, places = grid.count(steps), _places(grid, steps)
+    turned = weight.reshape(groups, out // groups, -1).swapaxes(1, 2)
+
+    def part(block: slice, g: np.ndarray, wanted: bool) -> Any:
+        rows = _grouped(_side_by_side(g), groups)
+        if g_x is not None:
+            windows = _product(turned, rows).reshape(channels, grid.kernel, -1, count)
+            total = scratch((channels, windows.shape[2], steps), g.dtype)
+            total[...] = 0
+            for k, (source, to) in enumerate(places):
+                total[..., to] += windows[:, k, :, source]
+            g_x[block] = total.transpose(1, 0, 2)
+        if wanted:
+            return np.matmul(_grouped(_gather(x[block], places, count), groups), rows.swapaxes(1, 2))
+        return None
+
+    return part
+
+
+def _by_gradients(x: np.ndarray, weight: np.ndarray, g_x: np.ndarray, grid: Any, groups: int) -> Callable:
+    """As `_by_windows`, for strides of 1, giving (G, O/G K, C/G): windows of g are gathered, and serve for both."""
+    (_, channels, steps), (out, inputs, kernel) = x.shape, weight.shape
+    places = [(source, to) for to, source in _places(grid, steps)]
+    turned = weight.reshape(groups, out // groups, inputs, kernel).swapaxes(1, 2).reshape(groups, inputs, -1)
+
+    def part(block: slice, g: np.ndarray, wanted: bool) -> Any:
+        windows = _grouped(_gather(g, places, steps), groups)
+        g_x[block] = _product(turned, windows).reshape(channels, -1, steps).transpose(1, 0, 2)
+        return np.matmul(windows, _grouped(_side_by_side(x[block]), groups).swapaxes(1, 2)) if wanted else None
+
+    return part
 
 
 def backward(xp: Any, g: Any, saved: Any, needs: Any) -> tuple:
-    rows, weight, shape, grid, groups = saved
+    x, weight, grid, groups = saved
+    (batch, channels, steps), (out, inputs, kernel) = x.shape, weight.shape
+    g, g_x = np.ascontiguousarray(g), empty(x.shape, x.dtype) if needs[0] else None
+    turns = g_x is not None and grid.stride == 1 and out <= channels
+    part = (_by_gradients if turns else _by_windows)(x, weight, g_x, grid, groups)
+    size = max(1, BLOCK // (channels * kernel * max(g.shape[2], steps if turns else 0)))
+
+    def several(blocks: list[slice]) -> list:
+        sums = [None, None]
+        for block in blocks:
+            found = part(block, g[block], needs[1]), _bias_gradient(g[block]) if needs[2] else None
+            sums = [new if old is None else np.add(old, new, old) for old, new in zip(sums, found)]
+        return sums
+
+    blocks = _slices(batch, size)
+    parts = share(several, [blocks[some] for some in _slices(len(blocks), -(-len(blocks) // PARTS))], products=True)
+    g_weight, g_bias = (None if known[0] is None else sum(known[1:], known[0]) for known in zip(*parts))
+    if g_weight is not None:
+        shape, axes = ((out // groups, kernel, inputs), (0, 1, 3, 2)) if turns else ((inputs, kernel, out // groups),
+                                                                                    (0, 3, 1, 2))
+        g_weight = g_weight.reshape(groups, *shape).transpose(axes).reshape(weight.shape)
+    return g_x, g_weight, g_bias
+
+
+def _bias_gradient(g: np.ndarray) -> np.ndarray:
+    """Sums of g (n, O, T') over the batch and time."""
     batch, out, count = g.shape
-    g_rows = g.reshape(batch, groups, out // groups, count).transpose(1, 0, 3, 2).reshape(groups, batch * count, -1)
-    g_x = g_weight = None
-    if needs[0]:
-        parts = np.matmul(g_rows, _matrices(weight, groups)).reshape(groups, batch, count, grid.kernel, -1)
-        g_last = np.zeros(rows.shape, dtype=rows.dtype)
-        target = g_last.reshape(batch, rows.shape[1], groups, -1)
-        span = grid.stride * (count - 1) + 1
-        for k in range(grid.kernel):
-            start = k * grid.dilation
-            target[:, start:start + span:grid.stride] += parts[:, :, :, k].transpose(1, 2, 0, 3)
-        left = grid.padding[0]
-        g_x = np.ascontiguousarray(g_last[:, left:left + shape[2]].transpose(0, 2, 1))
-    if needs[1]:  # windows are gathered again: kept, they would take K times the memory of x
-        g_weight = np.matmul(g_rows.swapaxes(1, 2), _columns(rows, grid, groups))
-        g_weight = np.ascontiguousarray(g_weight.reshape(out, grid.kernel, -1).transpose(0, 2, 1))
-    return g_x, g_weight, g.sum(axis=(0, 2)) if needs[2] else None
+    return np.dot(ones(batch, g.dtype), np.dot(g.reshape(-1, count), ones(count, g.dtype)).reshape(batch, out))
 
 
 def supports(x: Any, weight: Any, bias: Any, *, grid: Any, groups: int) -> bool:
