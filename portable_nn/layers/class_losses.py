@@ -55,6 +55,7 @@ class _ClassLoss(Module):
         return functional.mean(self._losses(prediction, target, None))
 
     def forward(self, prediction: Any, target: Any, sample_weight: Any = None) -> Any:
+        xp = array_namespace(prediction, target)
         if len(prediction.shape) < 2:
             raise ShapeError("predictions of shape (rows, …, classes)", f"{prediction.shape}",
                              "give them an axis of classes; for one logit a row use BCEWithLogitsLoss")
@@ -64,7 +65,6 @@ class _ClassLoss(Module):
             if sample_weight is None and self.reduction == "mean" and target.shape and 0 not in target.shape:
                 return self._mean(prediction, target)
             return reduced(self._losses(prediction, target, None), sample_weight, self.reduction)
-        xp = array_namespace(prediction, target)
         weight = None if self.weight is None else xp.astype(self.weight, prediction.dtype)
         if keep is not None:
             target = xp.where(keep, target, xp.zeros_like(target))

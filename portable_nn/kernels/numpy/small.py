@@ -73,13 +73,13 @@ def mean_cross_entropy(logits: np.ndarray, target: np.ndarray) -> tuple:
     chosen = np.arange(0, count * width, width)
     chosen += target.astype(np.intp, copy=False)
     losses -= rows.reshape(-1).take(chosen)
-    share = rows.dtype.type(1 / count)
-    return ones(count, rows.dtype).dot(losses) * share, (powers, sums, chosen, share)
+    size = rows.dtype.type(count)
+    return ones(count, rows.dtype).dot(losses) / size, (powers, sums, chosen, size)
 
 
 def mean_cross_entropy_backward(xp: Any, g: Any, saved: Any, needs: Any) -> tuple:
-    powers, sums, chosen, share = saved
-    g = g * share
+    powers, sums, chosen, size = saved
+    g = g / size
     np.divide(g, sums, out=sums)
     powers *= sums[:, None]  # they are nobody else's
     powers.reshape(-1)[chosen] -= g
