@@ -166,6 +166,8 @@ class Run:
             values, *moments = definition(*arrays, **chosen)
             for array, new in zip((arrays[0], *arrays[2:]), (values, *moments), strict=True):
                 array[...] = new if frozen is None else self.xp.where(frozen, array, new)
+        for part, _ in self._direct:
+            self._parts[part][2] = None  # its memory is free for the next step's gradient
         now = next_sequence()
         for i, parameter in self._present:
             self.steps[i] += 1

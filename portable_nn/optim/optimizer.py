@@ -234,7 +234,8 @@ class Optimizer:
         states.load_state_dict(self, state)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_runs": None, "_device": None, "_waiting": states.per_parameter(self)}
+        return {**self.__dict__, "_runs": None, "_device": None, "loss_scaler": None,
+                "_waiting": states.per_parameter(self)}
 
     def __repr__(self) -> str:
         options = [{k: v for k, v in g.items() if k != "params"} for g in self.groups]

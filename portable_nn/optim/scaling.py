@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from portable_nn.backend.devices import to_numpy
 from portable_nn.backend.errors import ArgumentError
 from portable_nn.kernels import registry
 
@@ -61,15 +62,26 @@ class LossScaler:
     def scale(self, loss: Any) -> Any:
         """The loss, a Tensor, times the scale."""
         xp = loss._namespace.raw
-        return loss * type(loss)(xp.astype(xp.reshape(self._view, ()), loss.dtype))
+        return loss * type(loss)(xp.astype(xp.reshape(self._view[:1], ()), loss.dtype))
+
+    def state(self) -> list[float]:
+        """The scale, and the finite steps since it last changed. Waits for the device."""
+        return [float(x) for x in to_numpy(self._view)]
+
+    def restore(self, state: list[float]) -> None:
+        """Go on from `state()`."""
+        for place, value in enumerate(state):
+            self._view[place:place + 1] = float(value)
 
 
 @contextmanager
-def scaled_loss(optimizer: Any, precision: str | None, device: str) -> Iterator[None]:
+def scaled_loss(optimizer: Any, precision: str | None, device: str, state: list[float] | None = None) -> Iterator[None]:
     """A loss scaler for float16 on a GPU, where the optimiser has none of its own; nothing elsewhere."""
     needed = precision == "float16" and device.startswith("cuda") and optimizer.loss_scaler is None
     if needed and registry.forced() is None:
         LossScaler(optimizer)
+    if state is not None and optimizer.loss_scaler is not None:
+        optimizer.loss_scaler.restore(state)
     try:
         yield
     finally:

@@ -180,7 +180,7 @@ class Captured:
             self._modules = (-1, [], [])
             del self._entries[key]
             self._entries[(key[0], *self._state())] = entry
-        return results(out)
+        return map_leaves(step.graphs.copy, results(out))  # its memory may be used again by what is recorded
 
     def _record(self, entry: _Entry, step: Step, given: Any, arrays: list[Any]) -> Any:
         entry.statics = [step.graphs.static(x.data if is_tensor(x) else x) for x in arrays]

@@ -33,8 +33,10 @@ def write_checkpoint(path: str | Path, training: Training) -> None:
         state = dict(callback.state_dict())
         arrays.update({f"callback.{number}.{name}": np.asarray(x) for name, x in state.pop("arrays", {}).items()})
         callbacks.append(state)
+    scaler = training.optimizer.loss_scaler
     facts = {
         "run": _identity(training), "epoch": training.epoch, "stop": training.stop, "history": training.history.rows,
+        "loss_scale": None if scaler is None else scaler.state(),
         "callbacks": callbacks, "random_position": training.model.random_position,
         "optimizer": {"steps": optimizer["steps"],
                       "groups": [_numbers(group) for group in optimizer["param_groups"]],
@@ -84,18 +86,20 @@ def read_checkpoint(path: str | Path, training: Training) -> None:
         training.optimizer.load_state_dict(current)
         raise
     training.model.random_position = tuple(facts["random_position"])
+    training.loss_scale = facts.get("loss_scale")
     training.epoch, training.stop, training.history.rows = facts["epoch"], bool(facts["stop"]), facts["history"]
 
 
 def _check_kinds(facts: dict[str, Any]) -> None:
     """Raise TypeError unless what the header says is nested as `write_checkpoint` writes it."""
-    optimizer = facts["optimizer"]
+    optimizer, scale = facts["optimizer"], facts.get("loss_scale")
     counts = [facts["epoch"], optimizer["steps"], *facts["random_position"], *optimizer["step"].values()]
     dicts = [facts["run"], *facts["history"], *facts["callbacks"], *optimizer["groups"]]
     if (not all(type(count) is int and 0 <= count < 2**64 for count in counts) or len(facts["random_position"]) != 2
             or not all(isinstance(part, dict) for part in dicts) or not isinstance(facts["history"], list)
             or len(facts["history"]) != facts["epoch"]
-            or len(optimizer["groups"]) != facts["run"].get("groups")):
+            or len(optimizer["groups"]) != facts["run"].get("groups")
+            or not (scale is None or (len(scale) == 2 and all(isinstance(x, float) and x >= 0 for x in scale)))):
         raise TypeError("a header of other kinds or lengths")
 
 

@@ -101,7 +101,8 @@ def fit(model: Module, loss: Any, optimizer: Optimizer, *, train: Any, validatio
         if resume is not None:
             read_checkpoint(resume, training)
         try:
-            with computing_in(precision), scaled_loss(optimizer, precision, model.device):
+            with computing_in(precision), scaled_loss(
+                    optimizer, precision, model.device, training.loss_scale):
                 _train(training, feed, held_out, functions, capture, progress)
         except KeyboardInterrupt:
             training.history.interrupted = True

@@ -30,6 +30,8 @@ class Training:
     history : History
     stop : bool
         Set it to end the run after this epoch.
+    loss_scale : list of float, optional
+        What a resumed run's loss scaler goes on from.
     """
 
     model: Module
@@ -41,6 +43,7 @@ class Training:
     epoch: int = 0
     history: History = field(default_factory=History)
     stop: bool = False
+    loss_scale: list[float] | None = None
 
     def call(self, event: str) -> None:
         """Tell every callback of an event."""

@@ -93,3 +93,30 @@ def test_on_the_cpu_it_changes_nothing() -> None:
     first, second = (run("cpu", capture=capture) for capture in (False, True))
     assert first[0] == second[0]
     assert_same(first[1], second[1])
+
+
+@pytest.mark.parametrize("precision", ["tf32", "bfloat16", "float16"])
+def test_precisions(device: str, precision: str, tmp_path: Path) -> None:
+    """They are accepted, captured or not; float16 scales the loss, also in a resumed run."""
+    eager, captured_run = (run(device, capture=capture, precision=precision) for capture in (False, True))
+    assert eager[0] == captured_run[0]
+    assert_same(eager[1], captured_run[1])
+    path = tmp_path / "run.safetensors"
+    run(device, capture=True, precision=precision, epochs=3, callbacks=[training.Checkpoint(path)])
+    resumed = run(device, capture=True, precision=precision, resume=path, callbacks=[training.Checkpoint(path)])
+    assert eager[0] == resumed[0]
+    assert_same(eager[1], resumed[1])
+
+
+def test_the_scale_of_the_loss_is_kept(device: str, tmp_path: Path) -> None:
+    found = []
+
+    def look(now: training.Training) -> None:
+        if now.epoch == 6:
+            found.append(now.optimizer.loss_scaler.state())
+
+    path = tmp_path / "run.safetensors"
+    run(device, capture=False, precision="float16", callbacks=[look])
+    run(device, capture=True, precision="float16", epochs=3, callbacks=[look, training.Checkpoint(path)])
+    run(device, capture=True, precision="float16", resume=path, callbacks=[look, training.Checkpoint(path)])
+    assert found[0] == found[1] and found[0][1] > 0

@@ -205,8 +205,8 @@ class StepNumbers:
 
     @staticmethod
     def scale_of(record: Any) -> Any:
-        """Where in a record the scale of the loss is."""
-        return record[SCALE:SCALE + 1]
+        """Where in a record the scale of the loss is, and the finite steps since it last changed."""
+        return record[SCALE:SCALE + 2]
 
     @staticmethod
     def total(record: Any) -> float:
