@@ -38,6 +38,7 @@ def report() -> list[str]:
     lines = [f"portable_nn {version_of('portable_nn') or '(a checkout, not installed)'}", "", "Versions"]
     lines += _table([("Python", f"{platform.python_version()} on {platform.system()} {platform.machine()}")]
                     + [(name, version_of(name) or f"missing: pip install {name}") for name in _PACKAGES]
+                    + [("numba", version_of("numba") or "missing, for faster large arrays: pip install numba")]
                     + [("cupy", _cupy_version())])
     lines += ["", "Devices", *_table(_devices())]
     return lines + ["", "Fast paths", *_table(_fast_paths())]

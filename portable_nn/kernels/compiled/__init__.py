@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from portable_nn.kernels.compiled import (  # noqa: F401  (each registers its kernels)
     activations,
+    attention,
     batch_norm,
     dropout,
     gru,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -59,9 +59,8 @@ def _part(x: np.ndarray, block: tuple[slice, slice]) -> np.ndarray:
     return x[tuple(one if n > 1 else slice(None) for one, n in zip(block, x.shape))]
 
 
-def _exponentials(query: np.ndarray, key: np.ndarray, visible: np.ndarray | None, e: np.ndarray) -> np.ndarray:
-    """Write exp(scores) of a block into `e`, up to a factor for each query; gives one over their sums as a column."""
-    np.matmul(query, key.swapaxes(-1, -2), out=e)
+def _exponentials(e: np.ndarray, visible: np.ndarray | None) -> np.ndarray:
+    """Scores become exponentials, up to a factor for each query; gives one over their sums as a column."""
     flat = e.reshape(-1)
     if not (np.maximum.reduce(flat) <= _BOUND and np.minimum.reduce(flat) >= -_BOUND):
         if visible is not None:
@@ -74,6 +73,27 @@ def _exponentials(query: np.ndarray, key: np.ndarray, visible: np.ndarray | None
     if visible is not None:
         sums[sums == 0] = 1  # nothing to be seen: zeros
     return np.reciprocal(sums, out=sums).reshape(*e.shape[:-1], 1)
+
+
+def _score_gradient(g_s: np.ndarray, e: np.ndarray, r: np.ndarray, keep: np.ndarray | None) -> None:
+    """From the gradient of the weights to that of the scores, in place."""
+    if keep is not None:
+        np.multiply(g_s, keep, g_s)
+    # From these very products, not from g and out: where one weight is all, the difference is then 0, as it should.
+    delta = np.vecdot(e, g_s)[..., None]
+    np.multiply(delta, r, delta)
+    np.subtract(g_s, delta, g_s)
+    np.multiply(g_s, e, g_s)
+
+
+class Between(NamedTuple):
+    """What lies between the products."""
+
+    exponentials: Callable[..., np.ndarray]
+    score_gradient: Callable[..., None]
+
+
+_NUMPY = Between(_exponentials, _score_gradient)
 
 
 def _over(heads: tuple[int, int], scores: int, function: Callable[[tuple[slice, slice]], None]) -> None:
@@ -97,7 +117,8 @@ def _side_by_side(x: np.ndarray, width: int) -> np.ndarray:
 
 
 def forward(query: np.ndarray, key: np.ndarray, value: np.ndarray, mask: np.ndarray | None, *, causal: bool,
-            scale: float, dropout_p: float, stream: Stream | None, keeps: bool = True) -> tuple[np.ndarray, Any]:
+            scale: float, dropout_p: float, stream: Stream | None, keeps: bool = True,
+            between: Between = _NUMPY) -> tuple[np.ndarray, Any]:
     lead = query.shape[:-2]
     q, k, v = _four(query), _four(key), _four(value)
     shape = (*q.shape[:3], k.shape[2])
@@ -111,7 +132,8 @@ def forward(query: np.ndarray, key: np.ndarray, value: np.ndarray, mask: np.ndar
         query_block, seen = _scaled(q[block], scale), None if visible is None else _part(visible, block)
         e = scratch((*query_block.shape[:3], shape[3]), q.dtype) if kept is None else kept[block]
         r = factors[block]
-        r[...] = _exponentials(query_block, k[block], seen, e)
+        np.matmul(query_block, k[block].swapaxes(-1, -2), out=e)
+        r[...] = between.exponentials(e, seen)
         weights = e if keep is None else np.multiply(e, keep[block], scratch(e.shape, e.dtype))
         y = np.matmul(weights, v[block], out=scratch((*e.shape[:3], v.shape[3]), e.dtype))
         np.multiply(y, r if keep is None else r * inverse, out[block])
@@ -122,6 +144,10 @@ def forward(query: np.ndarray, key: np.ndarray, value: np.ndarray, mask: np.ndar
 
 
 def backward(xp: Any, g: Any, saved: Any, needs: Any) -> tuple:
+    return gradients_of(g, saved, needs, _NUMPY)
+
+
+def gradients_of(g: np.ndarray, saved: Any, needs: Any, between: Between) -> tuple:
     """With r the factors and e the exponentials, weights are r e: r goes into the small arrays g and δ."""
     q, k, v, visible, keep, inverse, kept, factors, scale, *shapes = saved
     g = _four(g)
@@ -132,7 +158,8 @@ def backward(xp: Any, g: Any, saved: Any, needs: Any) -> tuple:
         query_block, r = _scaled(q[block], scale), factors[block]
         if kept is None:
             e = scratch((*query_block.shape[:3], k.shape[2]), q.dtype)
-            _exponentials(query_block, k[block], None if visible is None else _part(visible, block), e)
+            np.matmul(query_block, k[block].swapaxes(-1, -2), out=e)
+            between.exponentials(e, None if visible is None else _part(visible, block))
         else:
             e = kept[block]
         rg = np.multiply(g[block], r if keep is None else r * inverse, scratch(g[block].shape, g.dtype))
@@ -141,13 +168,7 @@ def backward(xp: Any, g: Any, saved: Any, needs: Any) -> tuple:
             weights = e if keep is None else np.multiply(e, keep[block], weights)
             np.matmul(weights.swapaxes(-1, -2), rg, out=g_v[block])
         np.matmul(rg, v[block].swapaxes(-1, -2), out=g_s)
-        if keep is not None:
-            np.multiply(g_s, keep[block], g_s)
-        # From these very products, not from g and out: where one weight is all, the difference is then 0, as it should.
-        delta = np.vecdot(e, g_s)[..., None]
-        np.multiply(delta, r, delta)
-        np.subtract(g_s, delta, g_s)
-        np.multiply(g_s, e, g_s)
+        between.score_gradient(g_s, e, r, None if keep is None else keep[block])
         if g_q is not None:
             np.matmul(g_s, k[block], out=g_q[block])
             np.multiply(g_q[block], g_q.dtype.type(scale), g_q[block])
