@@ -100,6 +100,7 @@ class Worker:
         the others run the steps of another such net first, whose memory is given back.
         """
         from benchmark import memory
+        from benchmark.shapes import draw_weights
         from benchmark.workloads import make_batches, tiny
 
         ahead = hasattr(self.make, "compile")
@@ -110,6 +111,8 @@ class Worker:
         self.contender, self.batches = self.make(spec, device, precision, self.mode), make_batches(spec)
         if ahead:
             self.contender.compile(self.contender.put(self.batches[0]))
+        self.contender.load(draw_weights(spec, "float32"))  # zeros would not be in memory before they are written
+        memory.trim()
         gauge: Any = memory if device == "cpu" else self.module
         before = gauge.level()
         self._run(WARM_UP)
