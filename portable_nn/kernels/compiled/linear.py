@@ -11,6 +11,7 @@ from portable_nn.kernels.compiled.common import as_rows, by_rows, sums_by_rows, 
 from portable_nn.kernels.compiled.elementary import sigmoid, tanh
 from portable_nn.kernels.compiled.jit import Matrix, OutMatrix, Vector, compiled
 from portable_nn.kernels.numpy.buffers import empty
+from portable_nn.kernels.numpy.products import product
 from portable_nn.kernels.registry import register
 
 
@@ -93,15 +94,11 @@ _FINISH = {"relu": finish_relu, "tanh": finish_tanh, "sigmoid": finish_sigmoid, 
 _THROUGH = {"relu": through_relu, "tanh": through_tanh, "sigmoid": through_sigmoid}
 
 
-def _product(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    return np.dot(a, b, empty((a.shape[0], b.shape[1]), a.dtype))
-
-
 def _affine(x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None) -> tuple:
     """The rows of x, their product with the weight, and what is left to add."""
     rows = x.reshape(-1, x.shape[-1])
     bias = np.zeros(weight.shape[0], dtype=x.dtype) if bias is None else np.ascontiguousarray(bias)
-    return rows, _product(rows, weight.T), bias
+    return rows, product(rows, weight.T), bias
 
 
 def forward(x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None, *, activation: str) -> tuple:
@@ -129,7 +126,7 @@ def backward(xp: Any, g: Any, saved: Any, needs: Any) -> tuple:
     else:
         g_z = empty(slope.shape, slope.dtype)
         sums = sums_by_rows(_THROUGH[activation], 1, g_z, g, slope)
-    return (_product(g_z, weight).reshape(shape) if needs[0] else None, _product(g_z.T, rows) if needs[1] else None,
+    return (product(g_z, weight).reshape(shape) if needs[0] else None, product(g_z.T, rows) if needs[1] else None,
             sums[0] if needs[2] else None)
 
 
