@@ -53,7 +53,8 @@ def library(text: str, name: str, mode: int = ctypes.RTLD_LOCAL) -> ctypes.CDLL:
     folder.mkdir(exist_ok=True)
     target = folder / f"{name}_{digest}.so"
     if not target.exists():
-        source, built = (folder / f"{name}_{digest}_{os.getpid()}_{threading.get_ident()}{end}" for end in (".cpp", ".so"))
+        own = folder / f"{name}_{digest}_{os.getpid()}_{threading.get_ident()}"
+        source, built = own.with_suffix(".cpp"), own.with_suffix(".so")
         source.write_text(text, encoding="utf-8")
         command = ["g++", *_FLAGS, f"-I{HERE}", str(source), "-o", str(built)]
         result = subprocess.run(command, capture_output=True, text=True, check=False)
