@@ -96,7 +96,7 @@ KERNEL bag_weights(const int64* indices, const int* bag_of, const scalar* table,
 // `tails` (where it begins), one row a chunk, for `join_runs`. Rows: `source` says which row of `values` a position has,
 // `share` what it counts; both may be null.
 
-constexpr int CHUNK = 32;
+constexpr int CHUNK = 32, AHEAD = 4;  // the second divides the first
 
 template <int N>
 DEVICE void sum_chunk(const unsigned* keys, const int* positions, const scalar* values, const int* source,
@@ -115,30 +115,37 @@ DEVICE void sum_chunk(const unsigned* keys, const int* positions, const scalar* 
         const int64 column = base + threadIdx.x * N;
         real sum[N] = {};
         bool open = begun;
-        for (int i = 0; i < length; i++) {
-            const unsigned key = __shfl_sync(0xffffffffu, own_key, i);
-            const int64 row = __shfl_sync(0xffffffffu, own_row, i);
-            const real weight = __shfl_sync(0xffffffffu, own_share, i);
-            const unsigned following = __shfl_sync(0xffffffffu, own_key, (i + 1) % 32);
-            const bool last = i + 1 == length, ends = last || following != key;
-            if (column < width) {
-                real v[N];
-                load<N>(values + row * width + column, v);
+        for (int i = 0; i < length; i += AHEAD) {
+            real v[AHEAD][N];  // several rows are asked for before the first is waited for
 #pragma unroll
-                for (int j = 0; j < N; j++) sum[j] += v[j] * weight;
-                if (ends) {
-                    real* part = open ? heads : last && goes_on ? tails : nullptr;
-                    if (part) {
-#pragma unroll
-                        for (int j = 0; j < N; j++) part[chunk * width + column + j] = sum[j];
-                    } else if (key < size) {
-                        store<N>(out + static_cast<int64>(key) * width + column, sum);
-                    }
-#pragma unroll
-                    for (int j = 0; j < N; j++) sum[j] = 0;
-                }
+            for (int k = 0; k < AHEAD; k++) {
+                const int64 row = __shfl_sync(0xffffffffu, own_row, i + k);
+                if (i + k < length && column < width) load<N>(values + row * width + column, v[k]);
             }
-            if (ends) open = false;
+#pragma unroll
+            for (int k = 0; k < AHEAD; k++) {
+                const unsigned key = __shfl_sync(0xffffffffu, own_key, i + k);
+                const real weight = __shfl_sync(0xffffffffu, own_share, i + k);
+                const unsigned following = __shfl_sync(0xffffffffu, own_key, (i + k + 1) % 32);
+                const bool last = i + k + 1 == length, ends = last || following != key;
+                if (i + k >= length) break;
+                if (column < width) {
+#pragma unroll
+                    for (int j = 0; j < N; j++) sum[j] += v[k][j] * weight;
+                    if (ends) {
+                        real* part = open ? heads : last && goes_on ? tails : nullptr;
+                        if (part) {
+#pragma unroll
+                            for (int j = 0; j < N; j++) part[chunk * width + column + j] = sum[j];
+                        } else if (key < size) {
+                            store<N>(out + static_cast<int64>(key) * width + column, sum);
+                        }
+#pragma unroll
+                        for (int j = 0; j < N; j++) sum[j] = 0;
+                    }
+                }
+                if (ends) open = false;
+            }
         }
     }
 }
