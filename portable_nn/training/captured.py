@@ -91,6 +91,7 @@ class Captured:
         self._function, self._limit = function, limit
         self._entries: OrderedDict[Any, _Entry] = OrderedDict()
         self._graphs: dict[Any, Any] = {}
+        self._kinds: dict[type, Any] = {}
         self._roots: list[Any] = []
         self._modules: tuple[int, list[Any], list[Any]] = (-1, [], [])
         self._home: Any = None  # an array of the device that steps without array arguments use
@@ -102,6 +103,10 @@ class Captured:
         graphs = self._graphs_for(arrays)
         if graphs is None:
             return self._plainly(given, bool(arrays))
+        with graphs.active():
+            return self._on_device(graphs, given, arrays)
+
+    def _on_device(self, graphs: Any, given: Any, arrays: list[Any]) -> Any:
         key = (_describe(given), *self._state())
         try:
             entry = self._entries.get(key) or self._add(key)
@@ -128,16 +133,18 @@ class Captured:
 
     def _graphs_for(self, arrays: list[Any]) -> Any:
         """How the device of these arrays records, or None where it does not."""
-        found = None
+        if registry.forced() is not None:
+            return None
         for x in arrays or ([self._home] if self._home is not None else []):
             x = x.data if is_tensor(x) else x
-            kernel = registry.find("graphs", array_namespace(x), (x,), {})
-            if kernel is None:
-                continue
-            if x.device not in self._graphs:
-                self._graphs[x.device] = _unless_hindered(kernel.forward(x))
-            found = self._graphs[x.device]
-        return found
+            kind = type(x)
+            if kind not in self._kinds:
+                self._kinds[kind] = registry.find("graphs", array_namespace(x), (x,), {})
+            if self._kinds[kind] is not None:
+                if x.device not in self._graphs:
+                    self._graphs[x.device] = _unless_hindered(self._kinds[kind].forward(x))
+                return self._graphs[x.device]
+        return None
 
     def _plainly(self, given: Any, has_arrays: bool) -> Any:
         """Call the function as it is; one without array arguments tells by its modules where it runs."""
@@ -228,7 +235,7 @@ def _describe(tree: Any) -> Any:
     if is_tensor(tree) and tree._node is not None:
         raise CaptureError("constant arguments of a captured step", "a Tensor on the tape",
                            "compute it inside the step, or pass its detach()")
-    return type(tree), tree.shape, str(tree.dtype)
+    return type(tree), tree.shape, tree.dtype
 
 
 def _raw(x: Any) -> Any:

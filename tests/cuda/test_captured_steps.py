@@ -203,6 +203,44 @@ def test_loss_scaling(device: str) -> None:
     assert 2.0**10 < found[0]["record"][9] < 2.0**24
 
 
+def test_a_step_without_arguments(device: str) -> None:
+    """Where it runs is learned from its modules in the first call, which is a step too."""
+    found = []
+    for capture in (False, True):
+        model = Model().initialize(0).to(device)
+        optimizer = optim.AdamW(model.parameters(), lr=0.01)
+        given, make = list(batches(1))[0], make_step(model, optimizer)
+        step = pnn.capture(lambda: make(*given)) if capture else lambda: make(*given)  # noqa: B023
+        for _ in range(8):
+            step()
+        found.append(everything(model, optimizer))
+    assert step.recorded == 1
+    assert_same(*found)
+
+
+def test_clipping_and_gradients_by_hand(device: str) -> None:
+    found = []
+    for capture in (False, True):
+        model = Model().initialize(0).to(device)
+        optimizer, other = optim.AdamW(model.body.parameters(), lr=0.01), optim.SGD(model.head.parameters(), lr=0.1)
+        criterion, norms = layers.CrossEntropyLoss(), []
+
+        def step(x: Any, y: Any) -> Any:
+            criterion(model(x), y).backward()  # noqa: B023
+            norm = optim.clip_grad_norm(model.parameters(), 0.3)  # noqa: B023
+            other.step([p.grad * 2 for p in other.parameters])  # noqa: B023
+            optimizer.step()  # noqa: B023
+            for p in model.parameters():  # noqa: B023
+                p.grad = None
+            return {"norm": norm}
+
+        run_step = pnn.capture(step) if capture else step
+        for x, y in batches(12):
+            norms.append(to_numpy(run_step(x, y)["norm"]).item())
+        found.append({**everything(model, optimizer), "norms": norms})
+    assert_same(*found)
+
+
 def test_few_graphs_are_kept(device: str) -> None:
     import cupy
 

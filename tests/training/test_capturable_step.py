@@ -98,7 +98,7 @@ def count_arrays() -> int:
 
 
 @pytest.mark.parametrize("latched", [False, True])
-@pytest.mark.parametrize("kind", ["SGD", "Adam", "AdamW"])
+@pytest.mark.parametrize("kind", ["SGD", "Adam", "AdamW", "RMSprop", "Lion"])
 def test_a_step_run_twice(kind: str, latched: bool) -> None:
     rng = np.random.default_rng(0)
     device = strict.Device("device1")

@@ -74,35 +74,38 @@ class Graphs:
                 raise
             return result, self._stream.end_capture()
 
-    def launch(self, graph: Any) -> None:
+    def active(self) -> Any:
+        """A context in which this device is the current one, as what follows needs."""
+        return working_on(self.device)
+
+    @staticmethod
+    def launch(graph: Any) -> None:
         """Run a graph on the current stream."""
-        with working_on(self.device):
-            graph.launch(cupy.cuda.get_current_stream())
+        graph.launch(cupy.cuda.get_current_stream())
 
-    def static(self, x: Any) -> Any:
+    @staticmethod
+    def static(x: Any) -> Any:
         """A copy of an input, for a graph to read: `fill` gives it new values."""
-        with working_on(self.device):
-            return cupy.array(x, copy=True, order="C")
+        return cupy.array(x, copy=True, order="C")
 
-    def fill(self, static: Any, x: Any) -> None:
+    @staticmethod
+    def fill(static: Any, x: Any) -> None:
         """Copy an input of the same shape and dtype to where a graph reads it, without waiting."""
-        with working_on(self.device):
-            if x.flags.c_contiguous and x.device == self.device:
-                cupy.cuda.runtime.memcpyAsync(static.data.ptr, x.data.ptr, x.nbytes,
-                                              cupy.cuda.runtime.memcpyDeviceToDevice,
-                                              cupy.cuda.get_current_stream().ptr)
-            else:
-                static[...] = x
+        if x.flags.c_contiguous:
+            cupy.cuda.runtime.memcpyAsync(static.data.ptr, x.data.ptr, x.nbytes,
+                                          cupy.cuda.runtime.memcpyDeviceToDevice, cupy.cuda.get_current_stream().ptr)
+        else:
+            static[...] = x
 
-    def copy(self, x: Any) -> Any:
+    @staticmethod
+    def copy(x: Any) -> Any:
         """A copy of a result, which the next replay leaves alone."""
-        with working_on(self.device):
-            return x.copy()
+        return x.copy()
 
-    def upload(self, size: int) -> Upload:
+    @staticmethod
+    def upload(size: int) -> Upload:
         """An array of `size` bytes that the host can write to between replays."""
-        with working_on(self.device):
-            return Upload(size)
+        return Upload(size)
 
 
 register("graphs", "cupy", Graphs)

@@ -159,18 +159,28 @@ class StepNumbers:
         self._settings = self._upload.view(0, SETTINGS, np.float64)
         self.scalars = [self._upload.view(*place) for place in places]
         self._own: Any = None
+        self._views: dict[int, list[np.ndarray]] = {}
         self._scratch = cupy.zeros((2, 0), dtype=cupy.float64)
         self._blocks = 0
 
     def send(self, settings: tuple[float, ...], rows: list[list[tuple[float, ...]]]) -> None:
         """Fill the arrays: the settings, and for each run its rows of numbers."""
         slot = self._upload.slot()
-        slot[:8 * SETTINGS].view(np.float64)[:len(settings)] = settings
-        for (start, _, real), numbers in zip(self._places, rows, strict=True):
+        views = self._host_views(slot)
+        views[0][:len(settings)] = settings
+        for view, numbers in zip(views[1:], rows, strict=True):
             for i, row in enumerate(numbers):
-                first = start + i * WIDTH * real.itemsize
-                slot[first:first + len(row) * real.itemsize].view(real)[...] = row
+                view[i, :len(row)] = row
         self._upload.send()
+
+    def _host_views(self, slot: np.ndarray) -> list[np.ndarray]:
+        """The settings and each run's rows in a slot of host memory."""
+        place = id(slot)
+        if place not in self._views:
+            self._views[place] = [slot[:8 * SETTINGS].view(np.float64), *[
+                slot[start:start + count * real.itemsize].view(real).reshape(-1, WIDTH)
+                for start, count, real in self._places]]
+        return self._views[place]
 
     def begin(self, blocks: int) -> None:
         """Make room for what so many blocks find."""

@@ -34,8 +34,10 @@ class Upload:
         self.size = size
         self.array = cupy.zeros((size,), dtype=cupy.uint8)
         self._memory = cupy.cuda.alloc_pinned_memory(SLOTS * size)
-        self._slots = np.frombuffer(self._memory, dtype=np.uint8, count=SLOTS * size).reshape(SLOTS, size)
-        self._slots[...] = 0
+        host = np.frombuffer(self._memory, dtype=np.uint8, count=SLOTS * size).reshape(SLOTS, size)
+        host[...] = 0
+        self._slots = list(host)
+        self._host, self._target = host.ctypes.data, self.array.data.ptr
         self._events: list[Any] = [None, None]
         self._next = 0
 
@@ -44,7 +46,9 @@ class Upload:
         return self.array[start:start + count * np.dtype(dtype).itemsize].view(dtype)
 
     def slot(self) -> np.ndarray:
-        """Host memory to write the next values to, all of them: it holds those of some earlier copy."""
+        """Host memory to write the next values to, all of them: it holds those of some earlier copy. One of `SLOTS`
+        arrays, always the same ones.
+        """
         half, place = divmod(self._next % SLOTS, SLOTS // 2)
         if place == 0 and self._events[half] is not None:
             self._events[half].synchronize()
@@ -63,7 +67,7 @@ class Upload:
 
     def _copy(self, number: int) -> None:
         stream = cupy.cuda.get_current_stream()
-        cupy.cuda.runtime.memcpyAsync(self.array.data.ptr, self._slots[number].ctypes.data, self.size,
+        cupy.cuda.runtime.memcpyAsync(self._target, self._host + number * self.size, self.size,
                                       cupy.cuda.runtime.memcpyHostToDevice, stream.ptr)
         if (number + 1) % (SLOTS // 2) == 0:
             self._events[number // (SLOTS // 2)] = stream.record()
