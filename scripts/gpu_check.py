@@ -1,6 +1,6 @@
 """Prove on a GPU what can only be proved there: one command, any Python that has CuPy, pytest and the library's needs.
 
-    python3 scripts/gpu_check.py [--quick] [--no-sanitizer] [arguments of pytest]
+    python3 scripts/gpu_check.py [--quick] [--no-sanitizer] [--rehearse] [arguments of pytest]
 
 1. Says what is here: versions, the GPU, helpers that are missing.
 2. Runs every test that takes a backend on CuPy: layers, losses, optimisers, training and the examples' models, each
@@ -79,23 +79,31 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="the kernels alone, without the sanitizer")
     parser.add_argument("--no-sanitizer", action="store_true", help="leave compute-sanitizer out")
+    parser.add_argument("--rehearse", action="store_true",
+                        help="on the tests' stand-in for CuPy: tries this script, proves nothing of a GPU")
     options, rest = parser.parse_known_args(arguments)
+    if options.rehearse:
+        sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "cuda" / "stand_in")]
     if not describe():
         return 1
+    backend = "cupy-emulated" if options.rehearse else "cupy"
     # One process: several would each hold a CUDA context and compile the same kernels.
-    pytest = [sys.executable, "-m", "pytest", "-m", "backend", "--backend", "cupy", "-q"]
+    pytest = [sys.executable, "-m", "pytest", "-m", "backend", "--backend", backend, "-q"]
     results: list[tuple[str, str, float]] = []
     run("kernels", [*pytest, "tests/cuda", "tests/kernels", *rest], results)
     if not options.quick:
         run("the whole suite", [*pytest, "--ignore=tests/cuda", "--ignore=tests/kernels", *rest], results)
-    tool = None if options.quick or options.no_sanitizer else sanitizer()
+    skip = options.quick or options.no_sanitizer or options.rehearse
+    tool = None if skip else sanitizer()
     for check in ("memcheck", "racecheck") if tool else ():
         # Without CuPy's pool every array is a piece of memory by itself, and a step beyond it is seen.
         run(f"compute-sanitizer {check}", [str(tool), "--tool", check, "--error-exitcode", "9", *pytest, *KERNEL_TESTS],
             results, PORTABLE_NN_PLAIN_ALLOCATOR="1")
     print("\n" + "\n".join(f"{name:28} {state:12} {seconds:7.0f} s" for name, state, seconds in results))
-    if tool is None and not (options.quick or options.no_sanitizer):
+    if tool is None and not skip:
         print("compute-sanitizer was not found (it comes with the CUDA toolkit): memory and races were not checked")
+    if options.rehearse:
+        print("a rehearsal: no GPU ran anything")
     return int(any(state != "passed" for _, state, _ in results))
 
 

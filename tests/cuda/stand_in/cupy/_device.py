@@ -172,4 +172,6 @@ runtime = SimpleNamespace(getDeviceCount=lambda: COUNT, getDevice=current_device
                           driverGetVersion=lambda: 13000, deviceSynchronize=lambda: refuse_capture("synchronize"),
                           streamIsCapturing=lambda pointer: current_stream().is_capturing(),
                           memcpyAsync=copy_memory, memcpyHostToDevice=1, memcpyDeviceToDevice=3,
-                          deviceGetAttribute=lambda attribute, device: 4, is_hip=False)
+                          deviceGetAttribute=lambda attribute, device: 4, is_hip=False,
+                          getDeviceProperties=lambda device: {"name": b"none, a stand-in", "major": 9, "minor": 0,
+                                                              "totalGlobalMem": 80 * 2**30})
