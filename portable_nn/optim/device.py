@@ -14,7 +14,7 @@ from typing import Any
 from portable_nn.autodiff.engine import next_sequence
 from portable_nn.autodiff.row_sparse import RowSparse
 from portable_nn.backend.capturing import captured_step
-from portable_nn.backend.devices import native_device
+from portable_nn.backend.devices import device_name
 from portable_nn.backend.namespace import array_namespace
 from portable_nn.kernels import registry
 from portable_nn.optim.arena import Run
@@ -210,7 +210,7 @@ def can_update(arrays: list[Any], operation: str) -> bool:
         return False
     xp = array_namespace(arrays[0])
     return all(registry.find("arena", xp, (x,), {"operation": operation}) for x in arrays) and (
-        len({native_device(x) for x in arrays}) == 1)
+        len({device_name(x) for x in arrays}) == 1)
 
 
 def _kernel(name: str, xp: Any, values: Any, **options: Any) -> Any:

@@ -141,9 +141,10 @@ class Captured:
             if kind not in self._kinds:
                 self._kinds[kind] = registry.find("graphs", array_namespace(x), (x,), {})
             if self._kinds[kind] is not None:
-                if x.device not in self._graphs:
-                    self._graphs[x.device] = _unless_hindered(self._kinds[kind].forward(x))
-                return self._graphs[x.device]
+                place = x.device.id  # CuPy's devices cannot be keys
+                if place not in self._graphs:
+                    self._graphs[place] = _unless_hindered(self._kinds[kind].forward(x))
+                return self._graphs[place]
         return None
 
     def _plainly(self, given: Any, has_arrays: bool) -> Any:

@@ -37,8 +37,7 @@ class Device:
     def __eq__(self, other: Any) -> bool:
         return isinstance(other, Device) and self.id == other.id
 
-    def __hash__(self) -> int:
-        return self.id
+    __hash__ = None  # type: ignore[assignment]  # as CuPy's
 
     def __repr__(self) -> str:
         return f"<CUDA Device {self.id}>"
