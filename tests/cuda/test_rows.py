@@ -10,7 +10,7 @@ import pytest
 from portable_nn.kernels import available
 from tests.cuda.checks import DTYPES, assert_rounded, place, read
 
-#: One warp a row and several; whole packs of 16 bytes and not; the widest beyond one block's 1024 threads of packs.
+#: One warp a row and several; whole packs of 16 bytes and not; the widest many packs a thread.
 SHAPES = [(1, 1), (5, 3), (3, 32), (2, 33), (9, 64), (33, 384), (1, 1000), (3, 1024), (2, 1025), (2, 2052), (1, 8200),
           (1, 65_537)]
 

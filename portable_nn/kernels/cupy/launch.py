@@ -13,8 +13,8 @@ disk and, per device, in memory. To launch one::
 - Nothing is read back and nothing is allocated but by `empty`, from CuPy's current allocator, so a launch can be
   recorded in a CUDA graph once the kernel has run before.
 - Grids are computed from shapes by `elements` (elementwise, a grid-stride loop `FOR_ALL`) and `rows` (one row to 32 or
-  more threads, `row_of_thread()` and `FOR_ROW`); an empty array launches nothing. A kernel of another shape is called
-  as CuPy's RawKernel is: `kernel(...)(grid, block, arguments, shared_mem=bytes)`.
+  more threads, `ROW_KERNEL`, `row_of_thread()` and `FOR_ROW`); an empty array launches nothing. A kernel of another
+  shape is called as CuPy's RawKernel is: `kernel(...)(grid, block, arguments, shared_mem=bytes)`.
 """
 
 from __future__ import annotations
@@ -98,11 +98,10 @@ def elements(function: Any, like: Any, arguments: tuple) -> None:
 
 
 def rows(function: Any, count: int, width: int, arguments: tuple) -> None:
-    """Launch over `count` rows of `width` elements: a warp for a narrow one, up to 1024 threads for a wide one."""
+    """Launch over `count` rows of `width` elements: a warp for a narrow one, up to 512 threads for a wide one."""
     if not count:
         return
     if width <= 1024:
         function((-(-count // 4),), (32, 4), arguments)
     else:
-        function((count,), (128 if width <= 2048 else 256 if width <= 8192 else 512 if width <= 32768 else 1024, 1),
-                 arguments)
+        function((count,), (128 if width <= 2048 else 256 if width <= 8192 else 512, 1), arguments)

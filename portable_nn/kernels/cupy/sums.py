@@ -16,7 +16,7 @@ def reduced(name: str, x: Any, scale: float) -> Any:
     x = contiguous(x)
     char, out = x.dtype.char, empty((), x.dtype)
     if x.size <= _FEW:
-        kernel("sums", name, char)((1,), (1024,), (x, 0, out, x.size, scale))
+        kernel("sums", name, char)((1,), (512,), (x, 0, out, x.size, scale))
         return out
     blocks = min(_BLOCKS, -(-x.size // (THREADS * WIDE[char])))
     partial = empty((blocks,), "d")

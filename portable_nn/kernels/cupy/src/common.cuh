@@ -31,6 +31,8 @@ typedef bfloat16_t scalar;
 #endif
 
 #define KERNEL extern "C" __global__ void
+// For launches of up to 512 threads, each of which can then have 128 registers: those of `launch.rows`.
+#define ROW_KERNEL extern "C" __global__ void __launch_bounds__(512)
 #define DEVICE __device__ __forceinline__
 
 // The memory that a launch asks for with `shared_mem`, as a pointer.
@@ -149,7 +151,7 @@ DEVICE real sigmoid_of(real x) {
 
 // ---- sums and maxima in a fixed order
 //
-// A row belongs to blockDim.x threads, a power of two from 32 to 1024; several rows to a block only where they are 32.
+// A row belongs to blockDim.x threads, a power of two from 32 to 512; several rows to a block only where they are 32.
 // All threads of the block must take part, those of rows past the last one too.
 
 struct Sum {

@@ -15,7 +15,7 @@ DEVICE void copy_row(const scalar* from, scalar* to, int64 width) {
     }
 }
 
-KERNEL take_rows(const int64* indices, const scalar* table, scalar* out, int64 rows, int64 size, int64 width) {
+ROW_KERNEL take_rows(const int64* indices, const scalar* table, scalar* out, int64 rows, int64 size, int64 width) {
     const int64 row = row_of_thread();
     if (row >= rows) return;
     const int64 index = indices[row];
@@ -49,7 +49,7 @@ DEVICE void sum_bag(const int64* indices, const scalar* weights, const scalar* t
     }
 }
 
-KERNEL sum_bags(const int64* indices, const int64* offsets, const scalar* weights, const scalar* table, scalar* out,
+ROW_KERNEL sum_bags(const int64* indices, const int64* offsets, const scalar* weights, const scalar* table, scalar* out,
                 int64 bags, int64 count, int64 size, int64 width, int64 mean) {
     const int64 bag = row_of_thread();
     if (bag >= bags) return;
@@ -77,7 +77,7 @@ KERNEL find_bags(const int64* offsets, const scalar* weights, int* bag_of, real*
 }
 
 // ∂weights[i] = g[bag] · table[indices[i]].
-KERNEL bag_weights(const int64* indices, const int* bag_of, const scalar* table, const scalar* g, scalar* g_weights,
+ROW_KERNEL bag_weights(const int64* indices, const int* bag_of, const scalar* table, const scalar* g, scalar* g_weights,
                    int64 count, int64 size, int64 width) {
     const int64 i = row_of_thread();
     if (i >= count) return;

@@ -4,7 +4,7 @@
 
 // weight[t] (log Σ exp(x) - x[t]) for each row; `kept` (2, rows) holds its largest logit and 1 / Σ exp(x - largest).
 // A label out of range gives NaN and reads nothing.
-KERNEL cross_entropy(const scalar* logits, const int64* labels, const scalar* weight, scalar* losses, real* kept,
+ROW_KERNEL cross_entropy(const scalar* logits, const int64* labels, const scalar* weight, scalar* losses, real* kept,
                      int64 rows, int64 width) {
     const int64 row = row_of_thread();
     if (row >= rows) return;
@@ -36,7 +36,7 @@ DEVICE void cross_entropy_row(const scalar* x, scalar* g_x, int64 label, real sc
 }
 
 // With a g of one element for all rows `g_step` is 0.
-KERNEL cross_entropy_backward(const scalar* logits, const int64* labels, const scalar* weight, const scalar* g,
+ROW_KERNEL cross_entropy_backward(const scalar* logits, const int64* labels, const scalar* weight, const scalar* g,
                               const real* kept, scalar* g_logits, int64 rows, int64 width, int64 g_step, double share) {
     const int64 row = row_of_thread(), start = row * width;
     if (row >= rows) return;

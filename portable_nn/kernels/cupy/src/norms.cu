@@ -77,7 +77,7 @@ DEVICE void backward(const scalar* x, const scalar* weight, const scalar* g, sca
     }
 }
 
-KERNEL layer_norm(const scalar* x, const scalar* weight, const scalar* bias, scalar* out, real* mean, real* rstd,
+ROW_KERNEL layer_norm(const scalar* x, const scalar* weight, const scalar* bias, scalar* out, real* mean, real* rstd,
                   int64 rows, int64 width, double eps) {
     const int64 row = row_of_thread(), start = row * width;
     if (row >= rows) return;
@@ -86,7 +86,7 @@ KERNEL layer_norm(const scalar* x, const scalar* weight, const scalar* bias, sca
     else forward<1, true>(x + start, weight, bias, out + start, mean + row, rstd + row, width, eps);
 }
 
-KERNEL rms_norm(const scalar* x, const scalar* weight, scalar* out, real* rstd, int64 rows, int64 width, double eps) {
+ROW_KERNEL rms_norm(const scalar* x, const scalar* weight, scalar* out, real* rstd, int64 rows, int64 width, double eps) {
     const int64 row = row_of_thread(), start = row * width;
     if (row >= rows) return;
     if (aligned(width, x, out, weight))
@@ -94,7 +94,7 @@ KERNEL rms_norm(const scalar* x, const scalar* weight, scalar* out, real* rstd, 
     else forward<1, false>(x + start, weight, nullptr, out + start, nullptr, rstd + row, width, eps);
 }
 
-KERNEL layer_norm_backward(const scalar* x, const scalar* weight, const scalar* g, const real* mean, const real* rstd,
+ROW_KERNEL layer_norm_backward(const scalar* x, const scalar* weight, const scalar* g, const real* mean, const real* rstd,
                            scalar* g_x, int64 rows, int64 width) {
     const int64 row = row_of_thread(), start = row * width;
     if (row >= rows) return;
@@ -103,7 +103,7 @@ KERNEL layer_norm_backward(const scalar* x, const scalar* weight, const scalar* 
     else backward<1, true>(x + start, weight, g + start, g_x + start, mean[row], rstd[row], width);
 }
 
-KERNEL rms_norm_backward(const scalar* x, const scalar* weight, const scalar* g, const real* rstd, scalar* g_x,
+ROW_KERNEL rms_norm_backward(const scalar* x, const scalar* weight, const scalar* g, const real* rstd, scalar* g_x,
                          int64 rows, int64 width) {
     const int64 row = row_of_thread(), start = row * width;
     if (row >= rows) return;

@@ -5,7 +5,7 @@
 DEVICE real softplus_of(real z) { return larger(z, real(0)) + log_plus_one(exponential(-magnitude(z))); }
 
 // losses[g, c] = Σ_m p softplus(-s) + q Σ_n softplus(s); the scores s (G, C, K) are kept. A row of threads a word.
-KERNEL skipgram(const scalar* words, const scalar* outputs, const scalar* positive, const scalar* negative,
+ROW_KERNEL skipgram(const scalar* words, const scalar* outputs, const scalar* positive, const scalar* negative,
                 scalar* losses, real* scores, int64 rows, int64 per_group, int64 contexts, int64 candidates,
                 int64 width) {
     const int64 row = row_of_thread();
@@ -33,7 +33,7 @@ DEVICE real slope(const real* scores, const scalar* positive, const scalar* nega
 }
 
 // ∂word = Σ_k slope output.
-KERNEL skipgram_words(const scalar* outputs, const scalar* positive, const scalar* negative, const scalar* g,
+ROW_KERNEL skipgram_words(const scalar* outputs, const scalar* positive, const scalar* negative, const scalar* g,
                       const real* scores, scalar* g_words, int64 rows, int64 per_group, int64 contexts,
                       int64 candidates, int64 width) {
     const int64 row = row_of_thread();
@@ -48,7 +48,7 @@ KERNEL skipgram_words(const scalar* outputs, const scalar* positive, const scala
 }
 
 // ∂output = Σ_c slope word; a row of threads an output.
-KERNEL skipgram_outputs(const scalar* words, const scalar* positive, const scalar* negative, const scalar* g,
+ROW_KERNEL skipgram_outputs(const scalar* words, const scalar* positive, const scalar* negative, const scalar* g,
                         const real* scores, scalar* g_outputs, int64 rows, int64 per_group, int64 contexts,
                         int64 candidates, int64 width) {
     const int64 row = row_of_thread();

@@ -38,14 +38,14 @@ DEVICE void backward(const scalar* out, const scalar* g, scalar* g_x, int64 widt
 }
 
 #define FORWARD(name, LOGARITHM)                                                       \
-    KERNEL name(const scalar* x, scalar* out, int64 rows, int64 width) {               \
+    ROW_KERNEL name(const scalar* x, scalar* out, int64 rows, int64 width) {               \
         const int64 row = row_of_thread(), start = row * width;                        \
         if (row >= rows) return;                                                       \
         if (aligned(width, x, out)) forward<WIDE, LOGARITHM>(x + start, out + start, width); \
         else forward<1, LOGARITHM>(x + start, out + start, width);                     \
     }
 #define BACKWARD(name, LOGARITHM)                                                                      \
-    KERNEL name(const scalar* out, const scalar* g, scalar* g_x, int64 rows, int64 width) {            \
+    ROW_KERNEL name(const scalar* out, const scalar* g, scalar* g_x, int64 rows, int64 width) {            \
         const int64 row = row_of_thread(), start = row * width;                                        \
         if (row >= rows) return;                                                                       \
         if (aligned(width, out, g, g_x)) backward<WIDE, LOGARITHM>(out + start, g + start, g_x + start, width); \

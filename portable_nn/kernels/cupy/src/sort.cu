@@ -28,7 +28,7 @@ KERNEL count_digits(const int64* indices, const unsigned* keys, unsigned* counts
 }
 
 // Each count becomes the sum of those before it; one block of 1024 threads.
-KERNEL scan_counts(unsigned* counts, int64 count) {
+extern "C" __global__ void __launch_bounds__(1024) scan_counts(unsigned* counts, int64 count) {
     __shared__ unsigned of_warps[32];
     unsigned before = 0;
     const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;

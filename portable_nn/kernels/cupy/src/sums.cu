@@ -1,5 +1,5 @@
 // Σ x² and means over all elements, in a fixed order: blocks of 256 threads leave one double each, which one block adds
-// up; of few elements one block of 1024 threads makes the result at once.
+// up; of few elements one block of 512 threads makes the result at once.
 #include "common.cuh"
 
 template <bool SQUARE>
@@ -30,13 +30,13 @@ DEVICE void sum_into(const scalar* x, double* partial, scalar* out, int64 count,
     else partial[blockIdx.x] = total;
 }
 
-KERNEL sum_squares(const scalar* x, double* partial, scalar* out, int64 count, double scale) {
+ROW_KERNEL sum_squares(const scalar* x, double* partial, scalar* out, int64 count, double scale) {
     sum_into<true>(x, partial, out, count, scale);
 }
-KERNEL sum(const scalar* x, double* partial, scalar* out, int64 count, double scale) {
+ROW_KERNEL sum(const scalar* x, double* partial, scalar* out, int64 count, double scale) {
     sum_into<false>(x, partial, out, count, scale);
 }
-KERNEL total(const double* partial, scalar* out, int64 count, double scale) {
+ROW_KERNEL total(const double* partial, scalar* out, int64 count, double scale) {
     double sum = 0;
     FOR_ROW(i, 1, count) sum += partial[i];
     sum = row_sum(sum);
