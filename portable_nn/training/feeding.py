@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from portable_nn.autodiff import Tensor
 from portable_nn.backend.devices import convert
 from portable_nn.backend.errors import ArgumentError, DataError, DTypeError
 from portable_nn.backend.namespace import array_namespace, is_array
@@ -24,6 +25,13 @@ class Batch(NamedTuple):
     y: Any
     weight: Any
     mass: Any
+
+
+class Rows(NamedTuple):
+    """A batch not yet gathered: the numbers of its rows, a Tensor on the device, and how many they are."""
+
+    index: Any
+    mass: int
 
 
 class Feed:
@@ -57,9 +65,13 @@ class Feed:
         source = self.batches if self.batches is not None else self.data
         return len(source) if hasattr(source, "__len__") else None
 
-    def epoch(self, number: int) -> Iterator[Batch]:
-        """The batches of one epoch."""
+    def epoch(self, number: int, *, late: bool = False) -> Iterator[Any]:
+        """The batches of one epoch; with `late`, of data kept on a device as `Rows`, for `complete` to gather."""
         dtype, count = self.model.dtype, 0
+        if late and self._keep(self.model.device, dtype) is not None and len(self._parts) == 2 and self._is_shuffled():
+            for index in self._resident.rows(number):  # type: ignore[union-attr]
+                yield Rows(Tensor(index), index.shape[0])
+            return
         for parts in self._tensors(number, self.model.device, dtype):
             x, y, *rest = parts
             weight = rest[0] if rest else None
@@ -69,14 +81,29 @@ class Feed:
             raise DataError("at least one batch in each epoch", f"none in epoch {number + 1}",
                             "pass an iterable that can be gone through again, such as a list, not a generator")
 
-    def _tensors(self, number: int, device: str, dtype: str) -> Iterator[tuple[Any, ...]]:
-        """The batches as Tensors: gathered on the device, sent ahead to it, or where they are."""
+    def complete(self, batch: Any) -> Batch:
+        """The batch itself; of `Rows`, the batch gathered on the device."""
+        if not isinstance(batch, Rows):
+            return batch
+        x, y = self._resident.gather(batch.index.data)  # type: ignore[union-attr]
+        return Batch(x, y, None, batch.mass)
+
+    def _is_shuffled(self) -> bool:
+        return self.batches is not None and self.batches.order is not None
+
+    def _keep(self, device: str, dtype: str) -> Resident | None:
+        """The data on the device, if they fit there."""
         if self._resident is not None and self._resident.place != (device, dtype):
             self._resident = None
         if self.batches is not None and self._resident is None and fits(self._parts, device, dtype):
             self._resident = Resident(self.batches, self._parts, device=device, dtype=dtype)
-        if self._resident is not None:
-            return self._resident.epoch(number)
+        return self._resident
+
+    def _tensors(self, number: int, device: str, dtype: str) -> Iterator[tuple[Any, ...]]:
+        """The batches as Tensors: gathered on the device, sent ahead to it, or where they are."""
+        kept = self._keep(device, dtype)
+        if kept is not None:
+            return kept.epoch(number)
         self._sender = self._sender or make_sender(device)
         if self._sender is not None:
             return prefetched(self._source(number), self._sender, device=device, dtype=dtype, check=_pair)

@@ -117,7 +117,7 @@ def _train(training: Training, feed: Feed, held_out: Feed | None, functions: dic
     """The epochs."""
     training.call("on_start")
     mean, guard = Mean(in_place=capture), Guard(training.optimizer, training.model.device)
-    update: Any = Update(training, guard, mean)
+    update: Any = Update(training, feed, guard, mean)
     update = captured(update) if capture else update
     with training_mode(training.model):
         while training.epoch < training.epochs and not training.stop:
@@ -136,7 +136,7 @@ def _train_epoch(training: Training, update: Any, guard: Guard, mean: Mean, feed
     """One pass over the data; returns the mean loss over all rows."""
     accumulate = training.settings["accumulate"]
     mean.begin()
-    with bar(feed.epoch(training.epoch), training, feed.length, progress) as batches:
+    with bar(feed.epoch(training.epoch, late=mean.in_place), training, feed.length, progress) as batches:
         while group := list(islice(batches, accumulate)):
             with collector_held:
                 update(group)

@@ -89,17 +89,25 @@ class Resident:
 
     def epoch(self, number: int) -> Iterator[Any]:
         """The batches of an epoch, as Tensors."""
-        batches = self._batches if self._batches.order is None else self._batches.epoch(number)
-        order, size = batches.order, batches.batch_size
-        placed = None if order is None else convert(order, device=self.place[0])
-        for start in range(0, len(batches) * size, size):
-            yield map_arrays(self._parts, self._gather(placed, start, min(start + size, batches.rows)))
+        if self._batches.order is not None:
+            for index in self.rows(number):
+                yield self.gather(index)
+            return
+        size = self._batches.batch_size
+        for start in range(0, len(self._batches) * size, size):
+            yield map_arrays(self._parts, lambda x, start=start: Tensor(
+                x[start:min(start + size, self._batches.rows), ...]))
 
-    def _gather(self, order: Any, start: int, stop: int) -> Callable[[Any], Tensor]:
-        if order is None:
-            return lambda x: Tensor(x[start:stop, ...])
-        index = order[start:stop]
-        return lambda x: Tensor(array_namespace(x).take(x, index, axis=0))
+    def rows(self, number: int) -> Iterator[Any]:
+        """The numbers of the rows of each batch of an epoch, on the device."""
+        batches = self._batches.epoch(number)
+        order, size = convert(batches.order, device=self.place[0]), batches.batch_size
+        for start in range(0, len(batches) * size, size):
+            yield order[start:min(start + size, batches.rows)]
+
+    def gather(self, index: Any) -> Any:
+        """These rows, as Tensors."""
+        return map_arrays(self._parts, lambda x: Tensor(array_namespace(x).take(x, index, axis=0)))
 
 
 def fits(parts: Any, device: str, dtype: str) -> bool:

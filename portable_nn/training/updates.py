@@ -7,7 +7,7 @@ from typing import Any
 from portable_nn.backend.devices import native_device, to_numpy
 from portable_nn.backend.errors import DTypeError
 from portable_nn.backend.namespace import array_namespace, is_tensor
-from portable_nn.training.feeding import Batch
+from portable_nn.training.feeding import Batch, Feed
 from portable_nn.training.guard import Guard
 from portable_nn.training.run import Training
 
@@ -54,11 +54,12 @@ class Mean:
 class Update:
     """What one step of a run does on the device; called with its batches."""
 
-    def __init__(self, training: Training, guard: Guard, mean: Mean) -> None:
-        self.training, self.guard, self.mean = training, guard, mean
+    def __init__(self, training: Training, feed: Feed, guard: Guard, mean: Mean) -> None:
+        self.training, self.feed, self.guard, self.mean = training, feed, guard, mean
 
-    def __call__(self, group: list[Batch]) -> None:
+    def __call__(self, group: list[Any]) -> None:
         model, loss, optimizer = self.training.model, self.training.loss, self.training.optimizer
+        group = [self.feed.complete(batch) for batch in group]
         total = sum(batch.mass for batch in group)
         for batch in group:
             value = compare(loss, model(batch.x), batch)
