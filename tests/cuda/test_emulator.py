@@ -120,12 +120,15 @@ def test_votes(kernel: Any) -> None:
 
 
 def test_launches_that_cuda_refuses(kernel: Any) -> None:
+    import cupy
     from cupy._device import CUDARuntimeError
 
     from tests.cuda.emulation.build import EmulationError
 
+    with pytest.raises(EmulationError, match="257 threads in a block, and it is compiled for 256"):
+        launch(kernel, "before", block=257)
     with pytest.raises(EmulationError, match="refuses"):
-        launch(kernel, "before", block=1025)
+        kernel("before")((1, 70_000), (1,), (cupy.zeros(1, "f"),))
     with pytest.raises(CUDARuntimeError, match="49152"):
         launch(kernel, "past_shared", shared=50_000)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import hashlib
+import math
 import os
 import platform
 import re
@@ -22,7 +23,9 @@ from typing import Any
 import numpy as np
 
 HERE = Path(__file__).parent
-_KERNEL = re.compile(r'extern\s+"C"\s+void\s+(\w+)\s*\(')
+_KERNEL = re.compile(r'extern\s+"C"\s+void\s+(?:BOUNDED\((\d+)[^)]*\)\s*)?(\w+)\s*\(')
+#: Threads that a block may have whatever the compiler does: 255 registers each still fit. More needs __launch_bounds__.
+SAFE_THREADS = 256
 #: Without optimisation the lambdas and packs of the kernels are ten times slower; more than this takes long to compile.
 _FLAGS = ["-std=c++17", "-O1", "-fPIC", "-shared", "-w", "-ffp-contract=off", "-fno-strict-aliasing"]
 _LETTERS = {"float32": "f", "float64": "d", "float16": "h", "bfloat16": "h", "bool": "B"}
@@ -74,7 +77,7 @@ def _runtime() -> ctypes.CDLL:
 
 def _preprocessed(code: str) -> str:
     """The source with its macros expanded, some of which make kernels; `__global__` is nothing then."""
-    command = ["g++", "-E", "-P", "-x", "c++", f"-I{HERE}", "-D__global__=", "-D__launch_bounds__(...)=", "-"]
+    command = ["g++", "-E", "-P", "-x", "c++", "-D__global__=", "-D__launch_bounds__(...)=BOUNDED(__VA_ARGS__)", "-"]
     return subprocess.run(command, input=code, capture_output=True, text=True, check=True).stdout
 
 
@@ -83,19 +86,21 @@ def compile_kernels(code: str, options: tuple[str, ...], expressions: tuple[str,
     """Every kernel of the source (`extern "C"` ones, or the named expressions), by name."""
     _runtime()
     defines = [f"#define {option[2:].replace('=', ' ', 1)}" for option in options if option.startswith("-D")]
-    names = expressions or tuple(dict.fromkeys(_KERNEL.findall(_preprocessed("\n".join([*defines, code])))))
+    found = _KERNEL.findall(_preprocessed("\n".join([*defines, code])))
+    bounds = {name: int(bound or SAFE_THREADS) for bound, name in found}
+    names = expressions or tuple(bounds)
     # In an unnamed namespace everything is this file's own, static shared memory inside templates too.
     text = "\n".join(["#include \"shim.h\"", *defines, "namespace {", "#line 1", code, "}",
                       *(f"EMULATED_KERNEL({i}, {name})" for i, name in enumerate(names)), ""])
     built = library(text, "kernels")
-    return {name: Kernel(name, built, i) for i, name in enumerate(names)}
+    return {name: Kernel(name, built, i, bounds.get(name, 1024)) for i, name in enumerate(names)}
 
 
 class Kernel:
     """One compiled kernel."""
 
-    def __init__(self, name: str, built: ctypes.CDLL, number: int) -> None:
-        self.name = name
+    def __init__(self, name: str, built: ctypes.CDLL, number: int, most_threads: int) -> None:
+        self.name, self.most_threads = name, most_threads
         self._launch = built[f"launch_{number}"]
         text = ctypes.create_string_buffer(1024)
         built[f"describe_{number}"](text)
@@ -105,6 +110,9 @@ class Kernel:
                  shared: int = 0, order: int = 0) -> None:
         """Run the whole grid. An argument is its kind ("*f" for a pointer to float, "q", "d", …) and its bytes."""
         self._check([kind for kind, _ in arguments])
+        if math.prod(block) > self.most_threads:
+            raise EmulationError(f"{self.name}: {math.prod(block)} threads in a block, and it is compiled for "
+                                 f"{self.most_threads}; say __launch_bounds__ or ROW_KERNEL")
         cells = [ctypes.create_string_buffer(value, len(value)) for _, value in arguments]
         pointers = (ctypes.c_void_p * len(cells))(*map(ctypes.addressof, cells))
         sizes = [(ctypes.c_uint * 3)(*[*extent, 1, 1][:3]) for extent in (grid, block)]
