@@ -75,6 +75,8 @@ def rows(data: Any, index: Any) -> Any:
 
 def map_parts(data: Any, function: Callable[[Any, str], Any], name: str = "data") -> Any:
     """Apply `function(part, name)` to each array, CSR matrix or SparseRows, keeping the nesting of tuples and dicts."""
+    if type(data) is np.ndarray:  # most parts, without further questions: this runs for every batch
+        return function(data, name)
     if hasattr(data, "as_rows"):  # windows present themselves as a tuple of views
         data = data.as_rows()
     if isinstance(data, SparseRows):
@@ -148,6 +150,8 @@ def _length(part: Any, name: str) -> int:
 
 
 def _part_rows(part: Any, index: Any, name: str) -> Any:
+    if type(part) is np.ndarray:
+        return part[index]  # np.take would first copy a strided view, such as windows, as a whole
     if isinstance(part, SparseRows):
         return _sparse_rows(part, index)
     if is_sparse(part):
@@ -162,7 +166,7 @@ def _part_rows(part: Any, index: Any, name: str) -> Any:
             index = slice(*index.indices(part.shape[0]))
         return part[index, ...]
     if isinstance(part, np.ndarray):
-        return part[index]  # np.take would first copy a strided view, such as windows, as a whole
+        return part[index]
     xp, device = array_namespace(part), native_device(part)
     dtype = xp.__array_namespace_info__().default_dtypes(device=device)["indexing"]
     return xp.take(part, xp.asarray(index, dtype=dtype, device=device), axis=0)
