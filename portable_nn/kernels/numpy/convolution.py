@@ -5,7 +5,9 @@ All sequences of a block lie behind each other, so that one product serves them;
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -33,23 +35,21 @@ def _places(grid: Any, steps: int) -> list[tuple[slice, slice]]:
     return places
 
 
-def _gather(x: np.ndarray, places: list[tuple[slice, slice]], count: int) -> np.ndarray:
+def _rooms(like: np.ndarray, *shapes: tuple[int, ...]) -> list[np.ndarray]:
+    """Work arrays, in one piece of memory whose size fits many calls."""
+    sizes = [-(-math.prod(shape) // 16) * 16 for shape in shapes]
+    flat, ends = scratch(1 << sum(sizes).bit_length(), like.dtype), list(accumulate(sizes))
+    return [flat[end - size:end][:math.prod(shape)].reshape(shape) for shape, size, end in zip(shapes, sizes, ends)]
+
+
+def _gather(x: np.ndarray, places: list[tuple[slice, slice]], windows: np.ndarray) -> None:
     """The windows of x (n, C, T) as (C, K, n, count), zero where there is padding."""
-    batch, channels, _ = x.shape
-    windows, x = scratch((channels, len(places), batch, count), x.dtype), x.transpose(1, 0, 2)
+    x = x.transpose(1, 0, 2)
     for k, (to, source) in enumerate(places):
         part = windows[:, k]
         part[..., :to.start] = 0
         part[..., to] = x[..., source]
         part[..., to.stop:] = 0
-    return windows
-
-
-def _side_by_side(x: np.ndarray) -> np.ndarray:
-    """A copy of x (n, C, T) as (C, n, T)."""
-    rows = scratch((x.shape[1], x.shape[0], x.shape[2]), x.dtype)
-    np.copyto(rows, x.transpose(1, 0, 2))
-    return rows
 
 
 def _slices(length: int, size: int) -> list[slice]:
@@ -61,17 +61,18 @@ def _grouped(x: np.ndarray, groups: int) -> np.ndarray:
     return x.reshape(groups, -1, x.shape[-2] * x.shape[-1])
 
 
-def _product(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    return np.matmul(a, b, scratch((a.shape[0], a.shape[1], b.shape[2]), b.dtype))
-
-
 def forward(x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None, *, grid: Any, groups: int) -> tuple:
     (batch, channels, steps), out = x.shape, weight.shape[0]
     count, places = grid.count(steps), _places(grid, steps)
     matrices, y = weight.reshape(groups, out // groups, -1), empty((batch, out, count), x.dtype)
+    if x.strides[2] != x.itemsize:  # its elements would be looked for K times
+        x = np.ascontiguousarray(x)
 
     def part(block: slice) -> None:
-        product = _product(matrices, _grouped(_gather(x[block], places, count), groups)).reshape(out, -1, count)
+        size = block.stop - block.start
+        windows, product = _rooms(x, (channels, grid.kernel, size, count), (out, size, count))
+        _gather(x[block], places, windows)
+        np.matmul(matrices, _grouped(windows, groups), out=_grouped(product, groups))
         if bias is None:
             y[block] = product.transpose(1, 0, 2)
         else:
@@ -91,17 +92,20 @@ def _by_windows(x: np.ndarray, weight: np.ndarray, g_x: np.ndarray | None, grid:
     turned = weight.reshape(groups, out // groups, -1).swapaxes(1, 2)
 
     def part(block: slice, g: np.ndarray, wanted: bool) -> Any:
-        rows = _grouped(_side_by_side(g), groups)
+        size = g.shape[0]
+        windows, rows, total = _rooms(g, (channels, grid.kernel, size, count), (out, size, count),
+                                      (channels, size, steps))
+        np.copyto(rows, g.transpose(1, 0, 2))
         if g_x is not None:
-            windows = _product(turned, rows).reshape(channels, grid.kernel, -1, count)
-            total = scratch((channels, windows.shape[2], steps), g.dtype)
+            np.matmul(turned, _grouped(rows, groups), out=_grouped(windows, groups))
             total[...] = 0
             for k, (source, to) in enumerate(places):
                 total[..., to] += windows[:, k, :, source]
             g_x[block] = total.transpose(1, 0, 2)
-        if wanted:
-            return np.matmul(_grouped(_gather(x[block], places, count), groups), rows.swapaxes(1, 2))
-        return None
+        if not wanted:
+            return None
+        _gather(x[block], places, windows)
+        return np.matmul(_grouped(windows, groups), _grouped(rows, groups).swapaxes(1, 2))
 
     return part
 
@@ -113,9 +117,15 @@ def _by_gradients(x: np.ndarray, weight: np.ndarray, g_x: np.ndarray, grid: Any,
     turned = weight.reshape(groups, out // groups, inputs, kernel).swapaxes(1, 2).reshape(groups, inputs, -1)
 
     def part(block: slice, g: np.ndarray, wanted: bool) -> Any:
-        windows = _grouped(_gather(g, places, steps), groups)
-        g_x[block] = _product(turned, windows).reshape(channels, -1, steps).transpose(1, 0, 2)
-        return np.matmul(windows, _grouped(_side_by_side(x[block]), groups).swapaxes(1, 2)) if wanted else None
+        size = g.shape[0]
+        windows, rows = _rooms(g, (out, kernel, size, steps), (channels, size, steps))
+        _gather(g, places, windows)
+        np.matmul(turned, _grouped(windows, groups), out=_grouped(rows, groups))
+        g_x[block] = rows.transpose(1, 0, 2)
+        if not wanted:
+            return None
+        np.copyto(rows, x[block].transpose(1, 0, 2))
+        return np.matmul(_grouped(windows, groups), _grouped(rows, groups).swapaxes(1, 2))
 
     return part
 
