@@ -23,7 +23,7 @@ def max_pool(x: np.ndarray, *, grid: Any) -> tuple[np.ndarray, Any]:
         if left or right:
             filled = np.full((best.shape[0], left + steps + right), np.finfo(x.dtype).min, dtype=x.dtype)
             filled[:, left:left + steps] = rows[block]
-        candidate, better, known = np.empty_like(best), *np.empty((2, *best.shape), dtype=bool)
+        candidate, (better, known) = np.empty_like(best), np.empty((2, *best.shape), dtype=bool)
         best[...], where[...] = filled[:, first], 0
         for k, key in enumerate(others, 1):
             np.copyto(candidate, filled[:, key])
