@@ -12,6 +12,8 @@ from typing import Any
 import array_api_compat
 import numpy as np
 
+from portable_nn.backend.namespace import array_namespace
+
 #: What `pytest --backend NAME` accepts. The first four are run when no name is given, the others only when named.
 #: `cupy-emulated` is no CuPy: a stand-in for it on the host, which proves the logic of what is written for a GPU.
 BACKENDS = ("numpy", "readonly", "strict", "cupy")
@@ -102,7 +104,7 @@ class Backend:
         """Compare with `expected`, and require that `actual` lives in this namespace and on this device."""
         raw = unwrap(actual)
         assert array_api_compat.is_array_api_obj(raw), f"{type(actual).__name__} is no array of {self.name}"
-        found = array_api_compat.array_namespace(raw)
+        found = array_namespace(raw)
         assert found is self.xp, f"namespace {found.__name__}, expected {self.xp.__name__}"
         device = array_api_compat.device(raw)
         assert device == self.device, f"device {device}, expected {self.device}"
@@ -158,7 +160,7 @@ def assert_close(actual: Any, expected: Any, rtol: float | None = None, atol: fl
     if typed and check_dtype:
         assert got.dtype == want.dtype, f"dtype {got.dtype}, expected {want.dtype}"
     if typed and check_namespace and not isinstance(unwrap(expected), np.ndarray):
-        first, second = (array_api_compat.array_namespace(unwrap(x)) for x in (actual, expected))
+        first, second = (array_namespace(unwrap(x)) for x in (actual, expected))
         assert first is second, f"namespace {first.__name__}, expected {second.__name__}"
         first, second = (array_api_compat.device(unwrap(x)) for x in (actual, expected))
         assert first == second, f"device {first}, expected {second}"
@@ -216,7 +218,7 @@ def _cupy(name: str) -> Backend:
     except cupy.cuda.runtime.CUDARuntimeError as error:
         raise Unavailable(f"CuPy is installed, but finds no GPU: {error}") from error
     x = cupy.empty(0)
-    return Backend("cupy", array_api_compat.array_namespace(x), x.device)
+    return Backend("cupy", array_namespace(x), x.device)
 
 
 def _stand_in() -> None:

@@ -14,7 +14,7 @@ import numpy as np
 from portable_nn.backend.capturing import refuse_host_data, refuse_read_back
 from portable_nn.backend.errors import DeviceError, DTypeError, GradientError, MissingDependencyError
 from portable_nn.backend.libraries import count_gpus, device_label, dtype_name, guest_device, import_cupy
-from portable_nn.backend.namespace import array_namespace, is_tensor, namespace_name
+from portable_nn.backend.namespace import array_namespace, improved, is_tensor, namespace_name
 
 #: Libraries that `to_device` reaches by a name such as "array_api_strict:device1" or "torch:cpu".
 _GUESTS = {"array_api_strict": "array_api_strict", "torch": "array_api_compat.torch", "jax": "jax.numpy"}
@@ -66,7 +66,7 @@ def namespace_of_device(device: str) -> tuple[Any, Any]:
         return importlib.import_module("array_api_compat.numpy"), "cpu"
     library, _, number = device.partition(":")
     if library == "cuda":
-        return importlib.import_module("array_api_compat.cupy"), import_cupy().cuda.Device(int(number))
+        return improved(importlib.import_module("array_api_compat.cupy")), import_cupy().cuda.Device(int(number))
     try:
         xp = importlib.import_module(_GUESTS[library])
     except ImportError as error:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import sys
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
@@ -14,6 +13,7 @@ from portable_nn.autodiff.tree import leaves, map_leaves
 from portable_nn.backend.capturing import reset_captured_step, set_captured_step
 from portable_nn.backend.errors import ArgumentError, CaptureError
 from portable_nn.backend.namespace import array_namespace, is_array, is_tensor
+from portable_nn.backend.notices import notice
 from portable_nn.backend.precision import compute_precision
 from portable_nn.kernels import registry
 from portable_nn.layers.structure import structure_version
@@ -23,7 +23,6 @@ from portable_nn.training.recorded import Step, results
 WARM_UPS = 2
 #: Not a line of the user's, when one is looked for in a traceback.
 _OURS = {"portable_nn", "cupy", "cupyx", "cupy_backends", "numpy", "array_api_compat", "contextlib"}
-_NOTICED: set[str] = set()
 
 
 def capture(step: Callable[..., Any], *, shapes: int = 8) -> Captured:
@@ -173,7 +172,7 @@ class Captured:
             self._entries.popitem(last=False)
             self._dropped += 1
             if self._dropped == 4 * self._limit:
-                _notice(f"a captured step has met over {5 * self._limit} sets of shapes, so mostly it is run as it is: "
+                notice(f"a captured step has met over {5 * self._limit} sets of shapes, so mostly it is run as it is: "
                         "pad batches to a few lengths, or leave capture out")
         entry = self._entries[key] = _Entry()
         return entry
@@ -247,15 +246,8 @@ def _unless_hindered(graphs: Any) -> Any:
     """The graphs, or None after saying why there can be none."""
     obstacle = graphs.obstacle()
     if obstacle is not None:
-        _notice(f"steps run uncaptured, several times slower where a step is small: {obstacle}")
+        notice(f"steps run uncaptured, several times slower where a step is small: {obstacle}")
     return graphs if obstacle is None else None
-
-
-def _notice(text: str) -> None:
-    """One line on the terminal, once."""
-    if text not in _NOTICED:
-        _NOTICED.add(text)
-        print(f"portable_nn: {text}", file=sys.stderr, flush=True)
 
 
 def _explained(error: Exception) -> Exception:

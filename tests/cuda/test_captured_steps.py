@@ -11,7 +11,7 @@ import pytest
 import portable_nn as pnn
 from portable_nn import CaptureError, layers, optim
 from portable_nn.autodiff import Tensor
-from portable_nn.training import captured
+from portable_nn.backend import notices
 from tests.cuda.steps import Model, assert_same, batches, everything, make_step, recordable_products
 from tests.helpers import to_numpy
 
@@ -358,7 +358,7 @@ def test_without_nvmath_steps_run_as_they_are(gpu: Any, capsys: pytest.CaptureFi
     from portable_nn.kernels.cupy import graphs
 
     monkeypatch.setattr(graphs, "requirements", [lambda: "nvmath-python is not installed; pip install it"])
-    monkeypatch.setattr(captured, "_NOTICED", set())
+    monkeypatch.setattr(notices, "_told", set())
     losses = [run("cuda:0", KINDS["SGD"], capture=capture, steps=6)[0] for capture in (False, True)]
     assert losses[0] == losses[1]
     lines = capsys.readouterr().err.splitlines()

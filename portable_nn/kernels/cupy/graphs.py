@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -10,20 +9,12 @@ from typing import Any
 import cupy
 
 from portable_nn.backend.devices import working_on
+from portable_nn.kernels.cupy import blas
 from portable_nn.kernels.cupy.uploads import Upload
 from portable_nn.kernels.registry import register
 
-
-def products_missing() -> str | None:
-    """What keeps matrix products from being recorded, and how to install it; None where nothing does."""
-    if importlib.util.find_spec("nvmath") is None:
-        return ("nvmath-python is not installed, and CuPy's own cuBLAS calls cannot be recorded; "
-                'pip install "nvmath-python[cu13]" (or [cu12])')
-    return None
-
-
 #: Each tells what keeps steps from being recorded, or None; kernels that need something add theirs.
-requirements: list[Callable[[], str | None]] = [products_missing]
+requirements: list[Callable[[], str | None]] = [blas.obstacle]
 
 
 class Graphs:

@@ -170,7 +170,8 @@ fft = _submodule("fft", {name: _Function(getattr(np.fft, name)) for name in (
 cuda = _submodule("cuda", {
     "Device": _device.Device, "Stream": _device.Stream, "ExternalStream": _device.ExternalStream,
     "Event": _device.Event, "Graph": _device.Graph, "runtime": _device.runtime, "MemoryPool": _memory.MemoryPool,
-    "using_allocator": _memory.using_allocator, "get_current_stream": _device.current_stream,
+    "using_allocator": _memory.using_allocator, "Memory": _memory.Memory, "MemoryPointer": _memory.MemoryPointer,
+    "get_current_stream": _device.current_stream,
     "is_available": lambda: True, "get_device_id": _device.current_device,
     "device": _submodule("cuda.device", {"Device": _device.Device}),
     "alloc_pinned_memory": lambda size: bytearray(size), "launches": _raw.launches})

@@ -84,6 +84,23 @@ class MemoryPool:
         self._total = self._used
 
 
+class Memory:
+    """Bytes straight from the driver, of no pool."""
+
+    def __init__(self, size: int) -> None:
+        from cupy._device import current_device, refuse_capture
+
+        refuse_capture("cudaMalloc")
+        with using_allocator(MemoryPool().malloc):
+            self.piece = Piece(size, current_device())
+
+
+class MemoryPointer:
+    def __init__(self, mem: Any, offset: int) -> None:
+        self.mem, self.ptr = mem.piece, mem.piece.ptr + offset
+        self.memory = mem
+
+
 default_pool = MemoryPool()
 _current: contextvars.ContextVar[MemoryPool] = contextvars.ContextVar("pool", default=default_pool)
 current_pool = _current.get

@@ -1,0 +1,111 @@
+"""matmul, tensordot and vecdot on CuPy: what the namespace of CuPy arrays has in place of CuPy's own.
+
+They mean what the standard says. In a context of lower precision (`functional.precision`) float32 arguments may be
+rounded to it, and the sums are float32 as before; so is the result.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import cupy
+
+from portable_nn.backend.precision import compute_precision, emulated_precision
+from portable_nn.kernels.cupy import blas
+from portable_nn.kernels.cupy.launch import contiguous, empty, kernel
+
+#: The dtypes' characters of the precisions that arguments are converted to, and their cudaDataType.
+_HALVES = {"bfloat16": ("E", 14), "float16": ("e", 2)}
+_UINT16 = cupy.dtype("uint16")
+FLOATING = frozenset(blas.TYPES)
+
+
+def chosen_precision() -> str | None:
+    """What products of float32 may compute in, in this context; where it is emulated, they get rounded arguments."""
+    return None if emulated_precision() is not None else compute_precision()
+
+
+def matmul(x1: Any, x2: Any, /) -> Any:
+    """x1 @ x2, as the standard defines it."""
+    a, b = x1.dtype.char, x2.dtype.char
+    if (a not in FLOATING or b not in FLOATING or 0 in (x1.ndim, x2.ndim)
+            or x1.shape[-1] != x2.shape[-1 if x2.ndim == 1 else -2]):
+        return cupy.matmul(x1, x2)  # integers, complex numbers, errors
+    if a != b:
+        dtype = cupy.result_type(x1.dtype, x2.dtype)
+        x1, x2 = x1.astype(dtype, copy=False), x2.astype(dtype, copy=False)
+    if x1.ndim > 1 and x2.ndim > 1:
+        return product(x1, x2, chosen_precision())
+    out = product(x1[None, :] if x1.ndim == 1 else x1, x2[:, None] if x2.ndim == 1 else x2, chosen_precision())
+    out = out[..., 0] if x2.ndim == 1 else out
+    return out if x1.ndim > 1 else out[..., 0] if x2.ndim == 1 else out[..., 0, :]
+
+
+def product(a: Any, b: Any, precision: str | None) -> Any:
+    """The product of arrays of one floating dtype and of two or more axes, computing float32 in `precision`."""
+    char = a.dtype.char
+    if not blas.usable():
+        return _cupys(a, b)
+    if char == "d":
+        return blas.product(a, b, a.dtype, blas.FLOAT64)
+    if char != "f" or precision is None:
+        return blas.product(a, b, a.dtype, blas.FLOAT32)
+    if precision == "tf32":
+        return blas.product(a, b, a.dtype, blas.TF32)
+    half, kind = _HALVES[precision]
+    return blas.product(cast(a, half), cast(b, half), a.dtype, blas.FLOAT32, (kind, kind))
+
+
+def _cupys(a: Any, b: Any) -> Any:
+    if a.dtype.char == "E":  # which CuPy cannot multiply in batches
+        return cupy.matmul(a.astype("f"), b.astype("f")).astype(a.dtype)
+    return cupy.matmul(a, b)
+
+
+def cast(x: Any, char: str) -> Any:
+    """float32 rounded to half precision, in the order in which it lies, as bits: bfloat16 needs no dtype for this."""
+    if not x.flags.c_contiguous:
+        turned = cupy.swapaxes(x, -1, -2)
+        if turned.flags.c_contiguous:
+            return cupy.swapaxes(cast(turned, char), -1, -2)
+    x = contiguous(x)
+    out = empty(x.shape, _UINT16)
+    if x.size:
+        kernel("cast", "cast", char)((-(-x.size // 2048),), (256,), (x, out, x.size))
+    return out
+
+
+def vecdot(x1: Any, x2: Any, /, *, axis: int = -1) -> Any:
+    """Σ conj(x1) x2 over an axis, as the standard defines it; half precision is summed in float32."""
+    if x1.shape[axis] != x2.shape[axis]:
+        raise ValueError(f"x1 and x2 must have the same size along axis {axis}, not {x1.shape[axis]} and "
+                         f"{x2.shape[axis]}")
+    dtype = cupy.result_type(x1.dtype, x2.dtype)
+    x1, x2 = cupy.moveaxis(x1, axis, -1), cupy.moveaxis(x2, axis, -1)
+    if dtype.char in "eE":
+        x1, x2 = x1.astype("f"), x2.astype("f")
+    x1 = cupy.conj(x1) if x1.dtype.kind == "c" else x1
+    return cupy.sum(x1 * x2, axis=-1, dtype=x1.dtype if dtype.char in "eE" else dtype).astype(dtype, copy=False)
+
+
+def tensordot(x1: Any, x2: Any, /, *, axes: Any = 2) -> Any:
+    """Sums of products over some axes of both, as the standard defines it."""
+    if isinstance(axes, int):
+        pairs: Any = range(x1.ndim - axes, x1.ndim), range(axes)
+    else:
+        pairs = ([axes[0]], [axes[1]]) if isinstance(axes[0], int) else axes
+    first, second = ([i % max(x.ndim, 1) for i in chosen] for x, chosen in zip((x1, x2), pairs))
+    if [x1.shape[i] for i in first] != [x2.shape[i] for i in second]:
+        raise ValueError(f"shapes {x1.shape} and {x2.shape} do not match along axes {axes}")
+    free = [i for i in range(x1.ndim) if i not in first], [i for i in range(x2.ndim) if i not in second]
+    rows, columns = ([x.shape[i] for i in kept] for x, kept in zip((x1, x2), free))
+    size = math.prod(x1.shape[i] for i in first)
+    a = cupy.transpose(x1, free[0] + first).reshape(math.prod(rows), size)
+    b = cupy.transpose(x2, second + free[1]).reshape(size, math.prod(columns))
+    return matmul(a, b).reshape(*rows, *columns)
+
+
+def outer(x1: Any, x2: Any, /) -> Any:
+    """The products of all pairs of elements of two vectors."""
+    return x1[:, None] * x2[None, :]

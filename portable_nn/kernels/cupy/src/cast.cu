@@ -1,0 +1,22 @@
+// float32 rounded to half precision, for products that compute in it.
+// Scalars: e E
+#include "common.cuh"
+
+KERNEL cast(const float* x, scalar* out, int64 count) {
+    const bool wide = aligned(x) && aligned(out);
+    FOR_ALL(i, 8, count) {
+        if (wide && i + 8 <= count) {
+            const Pack<float, 4>* p = reinterpret_cast<const Pack<float, 4>*>(x + i);
+            const Pack<float, 4> first = p[0], second = p[1];
+            Pack<scalar, 8> pack;
+#pragma unroll
+            for (int j = 0; j < 4; j++) {
+                narrow(first.at[j], pack.at[j]);
+                narrow(second.at[j], pack.at[4 + j]);
+            }
+            *reinterpret_cast<Pack<scalar, 8>*>(out + i) = pack;
+        } else {
+            for (int64 j = i; j < count && j < i + 8; j++) narrow(x[j], out[j]);
+        }
+    }
+}

@@ -1,0 +1,3 @@
+"""See the package above."""
+
+from __future__ import annotations
