@@ -116,6 +116,7 @@ def test_a_recorded_launch_is_replayed(gpu: Any) -> None:
 
     x, _ = place(np.linspace(-2, 2, 1000), "float32")
     stream = cupy.cuda.Stream(non_blocking=True)
+    cupy.cuda.Device().synchronize()  # x was made on another stream
     with stream:
         for _ in range(2):
             kernel("gelu").forward(x, approximate="none")
