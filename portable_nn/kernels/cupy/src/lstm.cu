@@ -1,0 +1,191 @@
+// LSTM: a kernel that goes through a whole sequence (compiled with HIDDEN), and one for a step of any width.
+//
+// `gates` (B, T, 4 H) holds x W_ihᵀ before a step, i, f, g, o after it, and their gradients after the step back. `c` is
+// kept after each step as `real`, `h_before` before it; both and the gates only for a backward pass.
+// Variants: ; HIDDEN=64 THREADS=256; HIDDEN=5 THREADS=32
+#include "recurrent.cuh"
+
+// What a step back multiplies: d of i, f, g is `c_slope` times the gradient of c, that of o `h_slope` times that of h.
+struct Slopes {
+    real i, f, g, o, through, keep;  // through: ∂c/∂h; keep: ∂c/∂c before
+};
+
+DEVICE Slopes slopes_of(real i, real f, real g, real o, real c_before, real c_after) {
+    const real t = hyperbolic_tangent(c_after);
+    return {g * i * (1 - i), c_before * f * (1 - f), i * (1 - g * g), t * o * (1 - o), o * (1 - t * t), f};
+}
+
+#ifdef HIDDEN
+KERNEL __launch_bounds__(THREADS) lstm_sequence(scalar* gates, const scalar* weight, const scalar* bias_ih,
+        const scalar* bias_hh, const scalar* h_first, const scalar* c_first, const int64* lengths, scalar* y, real* c_kept,
+        scalar* h_before, scalar* h_last, scalar* c_last, int64 steps, int64 reverse) {
+    __shared__ Vector<H> vectors[2];
+    const int64 row = blockIdx.x;
+    const int q = lane_of_quad(), unit = unit_of_thread(), place = q * H + unit;
+    const bool active = unit < H;
+    const int64 length = length_of(lengths, row, steps);
+    Weights<4, H> weights;
+    weights.read(weight + unit * H, H * H, 1, active);
+    const real bias = active ? load_or_zero(bias_ih, place) + load_or_zero(bias_hh, place) : real(0);
+    real h = active ? load_or_zero(h_first, row * H + unit) : real(0);
+    real c = active ? load_or_zero(c_first, row * H + unit) : real(0);
+    clear(vectors);
+    __syncthreads();
+    if (active && q == 0) vectors[0].set(unit, h);
+    real ahead = active ? load(gates + index_of(row, 0, steps, reverse) * 4 * H + place) : real(0);
+    __syncthreads();
+    for (int64 k = 0; k < steps; k++) {
+        const Step now = step_of(row, k, length, steps, reverse);
+        const real from_x = ahead;
+        if (active && k + 1 < steps)
+            ahead = load(gates + index_of(row, k + 1, steps, reverse) * 4 * H + place);
+        real sums[4];
+        weights.multiply(vectors[k % 2], sums);
+        const real gate = gate_of(quad_scatter(sums) + from_x + bias, q == 2), old = h;
+        const real i = quad_take(gate, 0), f = quad_take(gate, 1), g = quad_take(gate, 2), o = quad_take(gate, 3);
+        if (now.valid) {
+            c = f * c + i * g;
+            h = o * hyperbolic_tangent(c);
+        }
+        if (active) {
+            const int64 at = now.index * H + unit;
+            if (q == 0) vectors[(k + 1) % 2].set(unit, h);
+            if (q == 0) store(y + at, now.valid ? h : real(0));
+            if (c_kept) {
+                store(gates + now.index * 4 * H + place, gate);
+                if (q == 1) store(h_before + at, old);
+                if (q == 2) c_kept[at] = c;
+            }
+        }
+        __syncthreads();
+    }
+    if (active && q == 0) store(h_last + row * H + unit, h);
+    if (active && q == 1) store(c_last + row * H + unit, c);
+}
+
+// What a step back reads.
+struct Read {
+    real gate, c_before, g_y;
+};
+
+DEVICE Read read_step(const scalar* gates, const real* c_kept, const scalar* c_first, const scalar* g_y, int64 row, int64 k,
+                      int64 steps, int64 reverse) {
+    const int q = lane_of_quad(), unit = unit_of_thread();
+    if (k < 0 || unit >= H) return {};
+    const int64 at = index_of(row, k, steps, reverse);
+    const real before = k ? c_kept[index_of(row, k - 1, steps, reverse) * H + unit]
+                          : load_or_zero(c_first, row * H + unit);
+    return {load(gates + at * 4 * H + q * H + unit), before, load_or_zero(g_y, at * H + unit)};
+}
+
+DEVICE Slopes slopes_of(const Read& x, real c_after) {
+    return slopes_of(quad_take(x.gate, 0), quad_take(x.gate, 1), quad_take(x.gate, 2), quad_take(x.gate, 3), x.c_before,
+                     c_after);
+}
+
+// What does not depend on later steps is read two steps and computed one step ahead.
+KERNEL __launch_bounds__(THREADS) lstm_sequence_back(scalar* gates, const scalar* weight, const scalar* c_first,
+        const int64* lengths, const real* c_kept, const scalar* g_y, const scalar* g_h_last, const scalar* g_c_last,
+        scalar* g_h_first, scalar* g_c_first, int64 steps, int64 reverse) {
+    __shared__ Vector<4 * H> vectors[2];
+    const int64 row = blockIdx.x;
+    const int q = lane_of_quad(), unit = unit_of_thread(), place = q * H + unit;
+    const bool active = unit < H;
+    const int64 length = length_of(lengths, row, steps);
+    Weights<1, 4 * H> weights;
+    weights.read(weight + unit, 0, H, active);
+    real g_h = active ? load_or_zero(g_h_last, row * H + unit) : real(0);
+    real g_c = active ? load_or_zero(g_c_last, row * H + unit) : real(0);
+    clear(vectors);
+    Read current = read_step(gates, c_kept, c_first, g_y, row, steps - 1, steps, reverse);
+    Slopes slopes = slopes_of(current, active ? c_kept[index_of(row, steps - 1, steps, reverse) * H + unit]
+                                              : real(0));
+    Read ahead = read_step(gates, c_kept, c_first, g_y, row, steps - 2, steps, reverse);
+    __syncthreads();
+    for (int64 k = steps - 1; k >= 0; k--) {
+        const Step now = step_of(row, k, length, steps, reverse);
+        const real into = g_h + current.g_y, through = g_c + into * slopes.through;
+        const real own = q == 0 ? slopes.i : q == 1 ? slopes.f : q == 2 ? slopes.g : slopes.o;
+        const real d = now.valid ? own * (q == 3 ? into : through) : real(0);
+        if (active) vectors[k % 2].set(place, d);
+        __syncthreads();
+        if (active) store(gates + now.index * 4 * H + place, d);
+        const real keep = slopes.keep, c_after = current.c_before;
+        current = ahead;
+        slopes = slopes_of(current, c_after);
+        ahead = read_step(gates, c_kept, c_first, g_y, row, k - 2, steps, reverse);
+        real sums[1];
+        weights.multiply(vectors[k % 2], sums);
+        const real sum = quad_sum(sums[0]);
+        if (now.valid) {
+            g_h = sum;
+            g_c = through * keep;
+        }
+    }
+    if (active && q == 0) store(g_h_first + row * H + unit, g_h);
+    if (active && q == 1) store(g_c_first + row * H + unit, g_c);
+}
+#else
+// The k-th step of all rows, whose h W_hhᵀ is `product` (B, 4 H); h_now (B, H) is h before it, and after it. c_now (B, H)
+// is what takes the place of c_kept where nothing is kept.
+KERNEL lstm_step(scalar* gates, const scalar* product, const scalar* bias_ih, const scalar* bias_hh, const scalar* c_first,
+                 const int64* lengths, scalar* y, real* c_kept, real* c_now, scalar* h_before, scalar* h_now,
+                 scalar* c_last, int64 count, int64 hidden, int64 steps, int64 k, int64 reverse) {
+    FOR_ALL(n, 1, count) {
+        const int64 row = n / hidden, unit = n % hidden;
+        const Step now = step_of(row, k, length_of(lengths, row, steps), steps, reverse);
+        scalar* own = gates + now.index * 4 * hidden + unit;
+        const scalar* b = product + row * 4 * hidden + unit;
+        real gate[4];
+#pragma unroll
+        for (int j = 0; j < 4; j++)
+            gate[j] = gate_of(load(own + j * hidden) + load(b + j * hidden) + load_or_zero(bias_ih, j * hidden + unit)
+                              + load_or_zero(bias_hh, j * hidden + unit), j == 2);
+        real* c_of = c_kept ? c_kept + index_of(row, k - 1, steps, reverse) * hidden + unit : c_now + n;
+        const real c_before = k ? *c_of : load_or_zero(c_first, n), old = load(h_now + n);
+        const real c = now.valid ? gate[1] * c_before + gate[0] * gate[2] : c_before;
+        const real h = now.valid ? gate[3] * hyperbolic_tangent(c) : old;
+        store(y + now.index * hidden + unit, now.valid ? h : real(0));
+        store(h_now + n, h);
+        if (c_kept) {
+#pragma unroll
+            for (int j = 0; j < 4; j++) store(own + j * hidden, gate[j]);
+            store(h_before + now.index * hidden + unit, old);
+            c_kept[now.index * hidden + unit] = c;
+        } else {
+            c_now[n] = c;
+        }
+        if (k == steps - 1) store(c_last + n, c);
+    }
+}
+
+// The way back: the gradient of h after the step is `through` + `held`, null before the first; d (B, 4 H) is for the
+// product that makes the next `through`. Each of `held` and g_c (B, H) is what it is after the step, then before it.
+KERNEL lstm_step_back(scalar* gates, scalar* d, const scalar* c_first, const int64* lengths, const real* c_kept,
+                      const scalar* g_y, const scalar* through, const scalar* g_c_last, real* held, real* g_c,
+                      scalar* g_c_first, int64 count, int64 hidden, int64 steps, int64 k, int64 reverse) {
+    FOR_ALL(n, 1, count) {
+        const int64 row = n / hidden, unit = n % hidden;
+        const Step now = step_of(row, k, length_of(lengths, row, steps), steps, reverse);
+        const bool first = k == steps - 1;
+        const real g_h = load_or_zero(through, n) + (first ? real(0) : held[n]);
+        const real g_c_after = first ? load_or_zero(g_c_last, n) : g_c[n];
+        scalar* own = gates + now.index * 4 * hidden + unit;
+        const real c_before = k ? c_kept[index_of(row, k - 1, steps, reverse) * hidden + unit]
+                                : load_or_zero(c_first, n);
+        const Slopes s = slopes_of(load(own), load(own + hidden), load(own + 2 * hidden), load(own + 3 * hidden), c_before,
+                                   c_kept[now.index * hidden + unit]);
+        const real into = g_h + load_or_zero(g_y, now.index * hidden + unit), to_c = g_c_after + into * s.through;
+        const real gradients[4] = {s.i * to_c, s.f * to_c, s.g * to_c, s.o * into};
+#pragma unroll
+        for (int j = 0; j < 4; j++) {
+            const real x = now.valid ? gradients[j] : real(0);
+            store(own + j * hidden, x);
+            store(d + row * 4 * hidden + j * hidden + unit, x);
+        }
+        held[n] = now.valid ? real(0) : g_h;
+        g_c[n] = now.valid ? to_c * s.keep : g_c_after;
+        if (k == 0) store(g_c_first + n, g_c[n]);
+    }
+}
+#endif
