@@ -12,8 +12,8 @@ from portable_nn.kernels.cupy import products
 from portable_nn.kernels.cupy.columns import sum_columns
 from portable_nn.kernels.cupy.launch import as_int64, contiguous, empty, is_floating, kernel
 
-#: Hidden units whose weights fit into a block's registers, by dtype. Every GPU has 65,536 of them a block and at most 255
-#: a thread; four threads a unit with H weights each (two registers a weight for float64) leave 64 or more to compute with.
+#: Hidden units whose weights fit into a block's registers, by dtype. Every GPU has 65,536 of them a block, and 255 a
+#: thread at most; four threads a unit, with H weights each (of two registers for float64), leave 72 to compute with.
 MOST_HIDDEN = {"f": 96, "e": 96, "E": 96, "d": 64}
 
 
@@ -66,7 +66,8 @@ def real_of(char: str) -> str:
     return "d" if char == "d" else "f"
 
 
-def prepare(x: Any, weight_ih: Any, weight_hh: Any, bias_ih: Any, bias_hh: Any, lengths: Any, reverse: bool) -> Sequence:
+def prepare(x: Any, weight_ih: Any, weight_hh: Any, bias_ih: Any, bias_hh: Any, lengths: Any,
+            reverse: bool) -> Sequence:
     """The inputs' share of all gates, by one product."""
     batch, steps, features = x.shape
     flat, precision = contiguous(x).reshape(batch * steps, features), products.chosen_precision()
@@ -76,7 +77,8 @@ def prepare(x: Any, weight_ih: Any, weight_hh: Any, bias_ih: Any, bias_hh: Any, 
         per_element("recurrent", "mask_steps", x.dtype.char, flat.size, (flat, lengths, masked), (steps, features))
         flat = masked
     gates = products.product(flat, weight_ih.T, precision).reshape(batch, steps, weight_ih.shape[0])
-    return Sequence(flat, gates, contiguous(weight_hh), given(bias_ih), given(bias_hh), given(lengths), int(reverse), precision)
+    return Sequence(flat, gates, contiguous(weight_hh), given(bias_ih), given(bias_hh), given(lengths), int(reverse),
+                    precision)
 
 
 def per_element(file: str, name: str, char: str, count: int, arrays: tuple, sizes: tuple) -> None:
