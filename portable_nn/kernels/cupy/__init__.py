@@ -10,6 +10,7 @@ from portable_nn.kernels.cupy import (  # noqa: F401  (each registers its kernel
     feeding,
     graphs,
     gru,
+    linear,
     losses,
     lstm,
     norms,

@@ -63,14 +63,14 @@ class Handle:
         self.number = self.cublas.create()
         # Not from CuPy's pool: a captured step's would be in use here when the step is gone.
         self.workspace = cupy.cuda.MemoryPointer(cupy.cuda.Memory(WORKSPACE), 0)
-        self._stream: int | None = None
+        self.stream: int | None = None
 
     def on_current_stream(self) -> Handle:
         stream = cupy.cuda.get_current_stream().ptr
-        if stream != self._stream:
+        if stream != self.stream:
             self.cublas.set_stream(self.number, stream)
             self.cublas.set_workspace(self.number, self.workspace.ptr, WORKSPACE)  # which set_stream takes away
-            self._stream = stream
+            self.stream = stream
         return self
 
     def __del__(self) -> None:

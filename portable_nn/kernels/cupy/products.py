@@ -12,7 +12,7 @@ from typing import Any
 import cupy
 
 from portable_nn.backend.precision import compute_precision, emulated_precision
-from portable_nn.kernels.cupy import blas
+from portable_nn.kernels.cupy import blas, blaslt
 from portable_nn.kernels.cupy.launch import contiguous, empty, kernel
 
 #: The dtypes' characters of the precisions that arguments are converted to, and their cudaDataType.
@@ -44,17 +44,32 @@ def matmul(x1: Any, x2: Any, /) -> Any:
 
 def product(a: Any, b: Any, precision: str | None) -> Any:
     """The product of arrays of one floating dtype and of two or more axes, computing float32 in `precision`."""
-    char = a.dtype.char
     if not blas.usable():
         return _cupys(a, b)
-    if char == "d":
-        return blas.product(a, b, a.dtype, blas.FLOAT64)
-    if char != "f" or precision is None:
-        return blas.product(a, b, a.dtype, blas.FLOAT32)
+    dtype, (a, b, compute, kind) = a.dtype, _prepared(a, b, precision)
+    return blas.product(a, b, dtype, compute, (kind, kind))
+
+
+def _prepared(a: Any, b: Any, precision: str | None) -> tuple[Any, Any, int, int | None]:
+    """The factors as they are multiplied, the compute type, and what they hold if their dtype does not say it."""
+    if a.dtype.char == "d":
+        return a, b, blas.FLOAT64, None
+    if a.dtype.char != "f" or precision is None:
+        return a, b, blas.FLOAT32, None
     if precision == "tf32":
-        return blas.product(a, b, a.dtype, blas.TF32)
+        return a, b, blas.TF32, None
     half, kind = _HALVES[precision]
-    return blas.product(cast(a, half), cast(b, half), a.dtype, blas.FLOAT32, (kind, kind))
+    return cast(a, half), cast(b, half), blas.FLOAT32, kind
+
+
+def biased_product(x: Any, weight: Any, bias: Any, precision: str | None) -> tuple[Any, bool]:
+    """x weightᵀ of matrices, computing float32 in `precision`; and whether the bias (contiguous, or None) is in it."""
+    if bias is not None and blas.usable() and x.size and weight.size:
+        a, b, compute, kind = _prepared(x, weight, precision)
+        out = blaslt.biased_product(a, b, bias, x.dtype, compute, kind)
+        if out is not None:
+            return out, True
+    return product(x, cupy.swapaxes(weight, 0, 1), precision), False
 
 
 def _cupys(a: Any, b: Any) -> Any:

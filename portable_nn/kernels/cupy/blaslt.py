@@ -1,0 +1,130 @@
+"""Products with a bias added to every row, through cublasLt: one pass over the result less than a kernel of ours.
+
+A plan (layouts and cublasLt's choice of an algorithm) is made once for each shape, layout, alignment and dtype, by each
+thread for each device; a captured step makes its plans in its first runs.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import threading
+from collections import OrderedDict
+from typing import Any
+
+import cupy
+import numpy as np
+
+from portable_nn.kernels.cupy import blas
+from portable_nn.kernels.cupy.blas import _POINTERS, FLOAT64, TYPES, WORKSPACE, Matrices, matrices
+from portable_nn.kernels.cupy.launch import empty
+
+#: Plans that a thread keeps.
+_PLANS = 1024
+# cublasLtMatmulDescAttributes_t, cublasLtMatmulPreferenceAttributes_t and cublasLtEpilogue_t
+_TRANSA, _TRANSB, _EPILOGUE, _BIAS_POINTER = 3, 4, 7, 8
+_WORKSPACE_BYTES, _ALIGNMENTS = 1, (5, 6, 7, 8)
+_BIAS = 4
+
+
+class Plan:
+    """One product of cublasLt: D = op(A) op(B) + bias, columns first."""
+
+    def __init__(self, lt: Any, handle: int, key: tuple) -> None:
+        _, m, k, n, (a_kind, a_turned, a_leading), (b_kind, b_turned, b_leading), kind, compute, aligned = key
+        self.lt, self.handle, self.scalars = lt, handle, _POINTERS[compute == FLOAT64]
+        self.description = lt.matmul_desc_create(compute, TYPES["d" if compute == FLOAT64 else "f"])
+        for attribute, value in ((_TRANSA, np.int32(b_turned)), (_TRANSB, np.int32(a_turned)),
+                                 (_EPILOGUE, np.uint32(_BIAS))):
+            self._set(attribute, np.asarray(value))
+        self.bias = np.zeros(1, np.int64)
+        self.layouts = (lt.matrix_layout_create(b_kind, *((k, n) if b_turned else (n, k)), b_leading),
+                        lt.matrix_layout_create(a_kind, *((m, k) if a_turned else (k, m)), a_leading),
+                        lt.matrix_layout_create(kind, n, m, n))
+        self.choice = self._choose(aligned)
+
+    def _set(self, attribute: int, value: np.ndarray) -> None:
+        self.lt.matmul_desc_set_attribute(self.description, attribute, value.ctypes.data, value.nbytes)
+
+    def _choose(self, aligned: tuple[int, ...]) -> np.ndarray:
+        lt, found, count = self.lt, np.zeros(1, self.lt.matmul_heuristic_result_dtype), np.zeros(1, np.int32)
+        preference = lt.matmul_preference_create()
+        try:
+            wanted = [(_WORKSPACE_BYTES, np.asarray(WORKSPACE, np.uint64))]
+            wanted += [(name, np.asarray(x, np.uint32)) for name, x in zip(_ALIGNMENTS, aligned, strict=True)]
+            for name, value in wanted:
+                lt.matmul_preference_set_attribute(preference, name, value.ctypes.data, value.nbytes)
+            first, second, out = self.layouts
+            lt.matmul_algo_get_heuristic(self.handle, self.description, first, second, out, out, preference, 1,
+                                         found.ctypes.data, count.ctypes.data)
+        finally:
+            lt.matmul_preference_destroy(preference)
+        if not count[0]:
+            raise LookupError("cublasLt knows no algorithm for this product")
+        return found
+
+    def run(self, a: Matrices, b: Matrices, bias: Any, out: Any, work: blas.Handle) -> None:
+        self.bias[0] = bias.data.ptr
+        self._set(_BIAS_POINTER, self.bias)
+        (one, zero), (first, second, result), pointer = self.scalars, self.layouts, out.data.ptr
+        self.lt.matmul(self.handle, self.description, one, b.pointer, first, a.pointer, second, zero, pointer, result,
+                       pointer, result, self.choice.ctypes.data, work.workspace.ptr, WORKSPACE, work.stream)
+
+    def __del__(self) -> None:
+        if sys.is_finalizing():
+            return
+        for layout in getattr(self, "layouts", ()):
+            self.lt.matrix_layout_destroy(layout)
+        if hasattr(self, "description"):
+            self.lt.matmul_desc_destroy(self.description)
+
+
+_local = threading.local()
+
+
+def _plans() -> OrderedDict:
+    if not hasattr(_local, "plans"):
+        _local.plans, _local.handles = OrderedDict(), {}
+    return _local.plans
+
+
+def _plan(key: tuple) -> Plan | None:
+    """The plan for a product, None where cublasLt has none; the one used least recently makes room."""
+    plans = _plans()
+    if key in plans:
+        plans.move_to_end(key)
+        return plans[key]
+    lt, device = importlib.import_module("nvmath.bindings.cublasLt"), key[0]
+    try:
+        if device not in _local.handles:
+            _local.handles[device] = lt.create()
+        plan: Plan | None = Plan(lt, _local.handles[device], key)
+    except (LookupError, lt.cuBLASLtError):
+        plan = None
+    plans[key] = plan
+    if len(plans) > _PLANS:
+        plans.popitem(last=False)
+    return plan
+
+
+def _alignment(*pointers: int) -> int:
+    """The largest power of two up to 16 that divides the addresses."""
+    return next(n for n in (16, 8, 4, 2, 1) if not any(p % n for p in pointers))
+
+
+def biased_product(x: Any, weight: Any, bias: Any, dtype: Any, compute: int, kind: int | None) -> Any:
+    """x weightᵀ + bias for matrices none of whose lengths is 0, or None where cublasLt has no algorithm for it.
+
+    `kind` is the cudaDataType of x and weight where their dtype is not what they hold.
+    """
+    work = blas.handle()
+    a, b = matrices(x, (), kind), matrices(cupy.swapaxes(weight, 0, 1), (), kind)
+    out = empty((x.shape[0], weight.shape[0]), dtype)
+    aligned = (_alignment(b.pointer), _alignment(a.pointer), *[_alignment(out.data.ptr, bias.data.ptr)] * 2)
+    key = (cupy.cuda.runtime.getDevice(), x.shape[0], x.shape[1], weight.shape[0], (a.kind, a.transposed, a.leading),
+           (b.kind, b.transposed, b.leading), TYPES[out.dtype.char], compute, aligned)
+    plan = _plan(key)
+    if plan is None:
+        return None
+    plan.run(a, b, bias, out, work)
+    return out
