@@ -15,6 +15,14 @@ from portable_nn.layers.linear import Linear
 _ACTIVATIONS: dict[type, str] = {ReLU: "relu", Sigmoid: "sigmoid", Tanh: "tanh"}
 
 
+def _methods() -> tuple:
+    return Linear.__call__, Linear.forward, ReLU.forward, Sigmoid.forward, Tanh.forward
+
+
+#: What a run stands in for; somebody who replaces one of them, to watch all layers for example, wants to see it called.
+_METHODS = _methods()
+
+
 class Dense:
     """Linear layers, with the activations behind them, that follow each other; called in place of them."""
 
@@ -27,7 +35,7 @@ class Dense:
         """Take one more layer, if it can be computed here."""
         if "forward" in module.__dict__:
             return False
-        if type(module) is Linear:
+        if type(module) is Linear and _has_its_own(module):
             self.handles += [module._parameters["weight"], module._parameters.get("bias")]
             self.activations += (None,)
         elif type(module) in _ACTIVATIONS and self.activations and self.activations[-1] is None:
@@ -38,14 +46,26 @@ class Dense:
         return True
 
     def __call__(self, x: Any) -> Any:
+        if _methods() != _METHODS:
+            return self._one_by_one(x)
         parameter = current_frame().parameter  # type: ignore[union-attr]
         values = [None if handle is None else parameter(handle) for handle in self.handles]
         try:
             return functional.stack(x, *values, activations=self.activations)
-        except PortableNNError:  # the layers one by one say which of them it is
-            for module in self.modules:
-                x = module(x)
-            return x
+        except PortableNNError:
+            return self._one_by_one(x)  # says which of them it is
+
+    def _one_by_one(self, x: Any) -> Any:
+        for module in self.modules:
+            x = module(x)
+        return x
+
+
+def _has_its_own(linear: Any) -> bool:
+    """Whether weight and bias are the layer's parameters, and not what somebody has put in their place."""
+    other = linear.__dict__.keys() | linear._buffers.keys()
+    return ("weight" in linear._parameters and "weight" not in other
+            and ("bias" not in other or linear.__dict__.get("bias", other) is None))
 
 
 def merged(modules: Iterable[Any]) -> list[Any]:

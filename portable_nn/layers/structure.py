@@ -84,7 +84,7 @@ class Structure:
         else:
             if name in self._parameters or name in self._buffers or name in self._modules:
                 self._drop(name)
-            if name == "forward":
+            if name == "forward" or isinstance(getattr(type(self), name, None), Owned):  # it hides what others rely on
                 _changed()
             object.__setattr__(self, name, value)
 

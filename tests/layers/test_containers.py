@@ -94,3 +94,38 @@ def test_dense_layers_run_as_one_operation_that_nobody_notices() -> None:
     model[1].forward = lambda x: x * 0
     np.testing.assert_array_equal(model(X), model(X * 2))
     assert layers.summary(model, X).rows[2].calls == 1
+
+
+def test_dense_layers_are_left_alone_where_their_owner_changed_them(monkeypatch) -> None:
+    def check(model: layers.Sequential) -> None:
+        y = X
+        for module in model:
+            y = module(y)
+        np.testing.assert_array_equal(model(X), y)
+
+    def model(bias: bool = True) -> layers.Sequential:
+        made = layers.Sequential(layers.Linear(3, 4, bias=bias), layers.ReLU()).initialize(1)
+        check(made)
+        return made
+
+    ones = np.ones(4, dtype=np.float32)
+    plain = model(bias=False)
+    plain[0].bias = ones                                        # an array of the user's own
+    check(plain)
+    buffered = model()
+    buffered[0].register_buffer("bias", (4,), layers.initializers.ones)
+    check(buffered)
+    constant = model()
+    constant[0].register_buffer("weight", (4, 3), layers.initializers.ones)
+    check(constant)
+    without = model()
+    without[0].bias = None
+    check(without)
+    broken = model()
+    del broken[0].weight
+    with pytest.raises(AttributeError, match="Linear has no attribute 'weight'"):
+        broken(X)
+    watched, calls, forward = model(), [], layers.Linear.forward
+    monkeypatch.setattr(layers.Linear, "forward", lambda self, x: (calls.append(self), forward(self, x))[1])
+    watched(X)
+    assert calls == [watched[0]]
