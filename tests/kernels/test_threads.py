@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -155,3 +157,34 @@ def test_a_forked_child_has_helpers_of_its_own(use):
             os._exit(code)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     assert len(names()) == 2
+
+
+def test_blas_gets_its_threads_back_when_jobs_of_two_threads_overlap(use, monkeypatch):
+    class Blas:
+        number = 2
+
+        @contextmanager
+        def limit(self, limits: int) -> Iterator[None]:
+            before, self.number = self.number, limits
+            yield
+            self.number = before
+
+    def job(begun: threading.Event, leave: threading.Event) -> list[None]:
+        def block(i: int) -> None:
+            begun.set()
+            assert leave.wait(10)
+
+        return threads.share(block, range(2), products=True)
+
+    blas = Blas()
+    monkeypatch.setattr(threads, "_blas", lambda: blas)
+    use(2)
+    begun, leave = [threading.Event() for _ in range(2)], [threading.Event() for _ in range(2)]
+    jobs = [threading.Thread(target=job, args=pair) for pair in zip(begun, leave, strict=True)]
+    for thread, started in zip(jobs, begun, strict=True):
+        thread.start()
+        assert started.wait(10)
+    for thread, event in zip(jobs, leave, strict=True):  # the first is done first
+        event.set()
+        thread.join(10)
+    assert blas.number == 2

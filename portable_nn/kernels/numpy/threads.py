@@ -9,7 +9,8 @@ Results do not depend on the number of threads, for kernels that keep two rules:
 alone, and partial sums are returned per block and added in the order of the blocks. When it pays: a helper wakes in
 some 20 µs, and between NumPy's calls the threads take turns, so that all blocks together should take 200 µs or more
 and one call 5 (65,536 elements: 1.8 times as fast on two processors; 8,192: slower than alone). A product inside a
-block would wake BLAS's threads as well: `share(..., products=True)` holds BLAS to one thread meanwhile, for 9 µs.
+block would wake BLAS's threads as well: `share(..., products=True)` holds BLAS to one thread meanwhile, for 9 µs, and
+one job at a time does so.
 """
 
 from __future__ import annotations
@@ -67,6 +68,7 @@ class _Crew:
     def __init__(self) -> None:
         self.jobs: SimpleQueue[tuple[contextvars.Context, _Job]] = SimpleQueue()
         self.size, self.lock, self.local = 0, threading.Lock(), threading.local()
+        self.products = threading.Lock()  # held while BLAS is kept to one thread
 
     def call(self, count: int, job: _Job) -> None:
         """Ask that many helpers for a job, each in a copy of the caller's context: NumPy's errstate is part of it."""
@@ -161,13 +163,18 @@ def share(function: Callable[[Any], Any], blocks: Sequence[Any], *, products: bo
     helpers = min(allowed(), len(blocks)) - 1 if len(blocks) > 1 else 0
     if helpers < 1:
         return [function(block) for block in blocks]
-    local = _crew.local
-    local.alone = True  # blocks share out no more work
+    crew = _crew
+    if products and not crew.products.acquire(blocking=False):
+        # Another thread keeps BLAS to one of its own: whoever came second would find that number, and restore it last.
+        return [function(block) for block in blocks]
+    crew.local.alone = True  # blocks share out no more work
     try:
         with _blas().limit(limits=1) if products else nullcontext():
             job = _Job(function, blocks)
-            _crew.call(helpers, job)
+            crew.call(helpers, job)
             job.work()
             return job.result()
     finally:
-        local.alone = False
+        crew.local.alone = False
+        if products:
+            crew.products.release()
