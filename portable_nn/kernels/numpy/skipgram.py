@@ -32,16 +32,16 @@ def skipgram_loss(words: np.ndarray, outputs: np.ndarray, positive: np.ndarray,
 
 def _block(z: np.ndarray, p: np.ndarray, q: np.ndarray, losses: np.ndarray, near: np.ndarray, far: np.ndarray) -> None:
     """From scores z the losses, the softplus of each context and the sum of those of the negatives; z becomes σ(z)."""
-    contexts, one = p.shape[-1], CONSTANTS[z.dtype.char].one
-    np.negative(z[..., :contexts], out=z[..., :contexts])
+    contexts, zero, one = p.shape[-1], CONSTANTS[z.dtype.char].zero, CONSTANTS[z.dtype.char].one
+    np.subtract(zero, z[..., :contexts], out=z[..., :contexts])  # NumPy's `negative` is wrong in place at some strides
     e = np.abs(z)
     np.negative(e, out=e)
     np.exp(e, out=e)                                                       # exp(-|z|)
     softplus = np.add(e, one)
-    np.copyto(e, one, where=z >= CONSTANTS[z.dtype.char].zero)
+    np.copyto(e, one, where=z >= zero)
     np.divide(e, softplus, out=e)                                          # σ(z)
     np.log(softplus, out=softplus)
-    np.maximum(z, CONSTANTS[z.dtype.char].zero, out=z)
+    np.maximum(z, zero, out=z)
     np.add(softplus, z, out=softplus)
     np.copyto(z, e)
     near[...] = softplus[..., :contexts]
