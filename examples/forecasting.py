@@ -2,6 +2,7 @@
 
     python examples/forecasting.py                                  # half-hourly electricity demand: a week -> a day
     python examples/forecasting.py --model lstm                     # or transformer: the past read in order
+    python examples/forecasting.py --device cuda --capture --precision bfloat16     # as fast as a GPU does it
     python examples/forecasting.py --data airpassengers --plot passengers.png
     python examples/forecasting.py --data my.csv --target sales --features price weather --context 28 --horizon 7
     python examples/forecasting.py --save demand; python examples/forecasting.py --load demand       # without training
@@ -140,7 +141,7 @@ def train(options: argparse.Namespace, recipe: Recipe, encoder: models.SeriesEnc
     pnn.fit(model.members, layers.MSELoss(), optimizer, train=each(parts["train"]),
             validation=each(parts["validation"]), metrics={"mse": mse},
             callbacks=[EarlyStopping(patience=10, monitor="mse")], epochs=options.epochs,
-            batch_size=recipe.batch_size, seed=options.seed)
+            batch_size=recipe.batch_size, seed=options.seed, capture=options.capture, precision=options.precision)
     return model
 
 
@@ -206,8 +207,7 @@ def report(options: argparse.Namespace, series: data.Series, scores: dict[str, A
     unit = f" ({series.unit})" if series.unit else ""
     print(f"{'test split':<28}{'MSE':>9}{'MAE':>9}   in units{unit}: {'MSE':>11}{'MAE':>10}")
     for name, row in {**naive, f"{options.model} forecaster": scores["test"]}.items():
-        space = " " * (12 + len(unit))
-        print(f"{name:<28}{row['mse']:9.4f}{row['mae']:9.4f}{space}"
+        print(f"{name:<28}{row['mse']:9.4f}{row['mae']:9.4f}{'':{12 + len(unit)}}"
               f"{row['mse'] * deviation ** 2:13.5g}{row['mae'] * deviation:10.4g}")
     print(f"validation: MSE {scores['validation']['mse']:.4f}, MAE {scores['validation']['mae']:.4f}; "
           f"trained in {seconds:.1f} s\n")
@@ -215,8 +215,7 @@ def report(options: argparse.Namespace, series: data.Series, scores: dict[str, A
 
 def show_next(pipeline: models.ForecastPipeline, series: data.Series) -> None:
     """The last rows of the data, forecast without having seen them, and the rows after its end."""
-    horizon = pipeline.encoder.horizon
-    count = len(series.values)
+    horizon, count = pipeline.encoder.horizon, len(series.values)
     last = pipeline.encoder.windows(series, count - horizon)
     unseen = pipeline.predict(last)[0]
     for title, first, times, values, truth in (
@@ -233,15 +232,14 @@ def show_next(pipeline: models.ForecastPipeline, series: data.Series) -> None:
 def plot(path: str, windows: models.ForecastWindows, actual: np.ndarray, forecast: np.ndarray, label: str) -> None:
     """A picture: some forecasts of the test split, end to end, and the error by how far ahead it was made."""
     try:
-        import matplotlib as mpl
+        from matplotlib.figure import Figure  # without pyplot, which wants a screen
     except ImportError as error:
         raise pnn.MissingDependencyError("matplotlib for --plot", "none", "run: pip install matplotlib") from error
-    mpl.use("Agg")
-    from matplotlib import pyplot as plt
 
     horizon = actual.shape[1]
     chosen = np.arange(0, len(actual), horizon)[:max(1, 336 // horizon)]
-    figure, (left, right) = plt.subplots(1, 2, figsize=(13, 4.5), width_ratios=(3, 1), layout="constrained")
+    figure = Figure(figsize=(13, 4.5), layout="constrained")
+    left, right = figure.subplots(1, 2, width_ratios=(3, 1))
     left.plot(windows.timestamps[chosen].ravel(), actual[chosen].ravel(), color="black", linewidth=1, label="actual")
     left.plot(windows.timestamps[chosen].ravel(), forecast[chosen].ravel(), linewidth=1, label="forecast")
     left.set(title=f"the first forecasts of the test split, {horizon} rows each", ylabel=label)
@@ -252,7 +250,6 @@ def plot(path: str, windows: models.ForecastWindows, actual: np.ndarray, forecas
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110)
     print(f"picture in {path}")
-    plt.close(figure)
 
 
 def answer(options: argparse.Namespace) -> None:
@@ -274,6 +271,9 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--model", default="mlp", choices=["linear", "mlp", "lstm", "transformer"],
                         help="how the model sees the past: as one row, or in order")
     parser.add_argument("--device", default="cpu", help='"cpu", "cuda", "cuda:1" or "auto"')
+    parser.add_argument("--capture", action="store_true", help="on a GPU, record each step once and replay it")
+    parser.add_argument("--precision", choices=["float32", "tf32", "bfloat16", "float16"],
+                        help="what products compute in while training on a GPU")
     parser.add_argument("--epochs", type=int)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--save", metavar="DIR", help="write the trained model there")

@@ -5,6 +5,7 @@ words in order.
     python examples/sentiment.py --data imdb --save model --plot curves.png
     python examples/sentiment.py --load model --predict "A moving film."
     python examples/sentiment.py --model transformer          # or convolutional, or lstm
+    python examples/sentiment.py --device cuda --capture --precision bfloat16     # as fast as a GPU does it
 
 The default data sets come with `pip install "portable_nn[examples]"`; `--data reviews.csv --text-column review
 --label-column stars` reads a file of your own, with labels of any kind.
@@ -131,7 +132,8 @@ def train(parts: dict[str, Any], names: list[str], options: argparse.Namespace) 
                       train=(rows, labels), validation=(vectorizer.transform(held_out), held_out_labels),
                       metrics=["accuracy"], callbacks=[EarlyStopping(patience=3)],
                       epochs=2 if options.smoke else options.epochs,
-                      batch_size=min(128, 8 + len(texts) // 50), seed=options.seed)  # small data needs steps too
+                      batch_size=min(128, 8 + len(texts) // 50), seed=options.seed,  # small data needs steps too
+                      capture=options.capture, precision=options.precision)
     return TextPipeline(vectorizer, model, names), history
 
 
@@ -233,6 +235,9 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--split-salt", default="", help="hashed with each text: another one, another split")
     parser.add_argument("--model", default="bag", choices=sorted(BODIES), help="how the model reads a text")
     parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:1 or auto")
+    parser.add_argument("--capture", action="store_true", help="on a GPU, record each step once and replay it")
+    parser.add_argument("--precision", choices=["float32", "tf32", "bfloat16", "float16"],
+                        help="what products compute in while training on a GPU")
     parser.add_argument("--epochs", type=int, default=30, help="at most; the validation texts choose among them")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--save", metavar="DIR", help="write the trained model, vocabulary and labels")

@@ -2,9 +2,11 @@
 
     python scripts/measure_sentiment.py --data rotten_tomatoes --seeds 0 1 2 3 4
     python scripts/measure_sentiment.py --data imdb --seeds 0 1 2
+    python scripts/measure_sentiment.py --device cuda --capture --precision bfloat16
 
-Everything is as `examples/sentiment.py` does it by default. The interval is a paired bootstrap's: test texts are drawn
-again with replacement, the same for both models, and the difference of their accuracies is looked at each time.
+Everything is as `examples/sentiment.py` does it by default; its options are taken too. The interval is a paired
+bootstrap's: test texts are drawn again with replacement, the same for both models, and the difference of their
+accuracies is looked at each time.
 """
 
 from __future__ import annotations
