@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -38,15 +40,29 @@ def add_rows(table: np.ndarray, indices: np.ndarray, coefficients: np.ndarray | 
 
 def add_bags(table: np.ndarray, indices: np.ndarray, ends: np.ndarray, entries: np.ndarray,
              vectors: np.ndarray) -> None:
-    """table[indices[i]] += entries[i] · vectors[b] for i from ends[b] to ends[b + 1]: a sparse product, in place.
+    """table[indices[i]] += entries[i] · vectors[b] for i from ends[b] to ends[b + 1]: a sparse product, in place."""
+    ends, indices = ends.astype(np.int64, copy=False), indices.astype(np.int64, copy=False)
+    add_product, (rows, width) = _sparse_loop(), table.shape
+    if add_product is None:
+        from scipy.sparse import csc_matrix
 
-    No public function of SciPy adds to what is there; this is the loop beneath `csc_matrix @ array`.
+        table += csc_matrix((entries, indices, ends), shape=(rows, vectors.shape[0])) @ vectors
+    else:
+        add_product(rows, vectors.shape[0], width, ends, indices, entries, np.ascontiguousarray(vectors).reshape(-1),
+                    table.reshape(-1))
+
+
+@functools.cache
+def _sparse_loop() -> Callable[..., None] | None:
+    """The loop beneath `csc_matrix @ array`, which adds to what is there, as no public function of SciPy does.
+
+    None from a SciPy that has it elsewhere.
     """
-    from scipy.sparse._sparsetools import csc_matvecs
-
-    csc_matvecs(table.shape[0], vectors.shape[0], table.shape[1], ends.astype(np.int64, copy=False),
-                indices.astype(np.int64, copy=False), entries, np.ascontiguousarray(vectors).reshape(-1),
-                table.reshape(-1))
+    try:
+        from scipy.sparse._sparsetools import csc_matvecs
+    except ImportError:
+        return None
+    return csc_matvecs
 
 
 def supports(table: Any, indices: Any, coefficients: Any, vectors: Any, **options: Any) -> bool:
