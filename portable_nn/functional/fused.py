@@ -51,6 +51,9 @@ class Fused:
         `saved` is Array API code over values still on the tape, so it is recorded itself for second order;
         for one that uses `saved` the definition is run again instead. It runs at most once over what was saved, so
         a kernel may work in buffers that its forward made and gave to nobody else.
+    needs_out : callable, optional
+        `needs_out(**options)` says whether backward will look at the `out` that it names. If not, it is given None, and
+        the result is not kept alive.
     check : callable, optional
         `check(*arrays, **options)` raises where shapes or dtypes do not fit. It sees raw arrays, on every call.
 
@@ -58,9 +61,10 @@ class Fused:
     """
 
     def __init__(self, name: str, definition: Callable[..., Any], forward: Callable[..., Any] | None = None,
-                 backward: Callable[..., Any] | None = None, check: Callable[..., None] | None = None) -> None:
+                 backward: Callable[..., Any] | None = None, check: Callable[..., None] | None = None,
+                 needs_out: Callable[..., bool] | None = None) -> None:
         self.name, self.definition, self.forward, self.backward = name, definition, forward, backward
-        self.check = check
+        self.check, self.needs_out = check, needs_out
         if backward is not None and forward is None:
             self.forward = lambda *arrays, **options: (definition(*arrays, **options), None)
         parameters = inspect.signature(definition).parameters.values()
@@ -99,15 +103,16 @@ class Fused:
         else:
             forward, backward, asked = self.forward, self.backward, self.asked
         out, saved = forward(*raw, **options)
+        kept_out = out if self.needs_out is None or self.needs_out(**options) else None
         if asked == _COMMON:
             values = (saved, needs)
         else:
-            known = dict(options, out=out, saved=saved, needs=needs)
+            known = dict(options, out=kept_out, saved=saved, needs=needs)
             known.update(zip(self.arguments, raw))
             values = tuple([known[name] for name in asked])
         node = _create(FusedNode)
         node.sequence, node.fused, node.edges, node.backward = next_sequence(), self, parents, backward
-        node.values, node.options, node.out = values, options, out if self.keeps_out else None
+        node.values, node.options, node.out = values, options, kept_out if self.keeps_out else None
         node.kept = raw if self.keeps_all else tuple([x if keep else None for x, keep in zip(raw, self.keeps)])
         if isinstance(out, tuple):
             return tuple([T(x, Output(node, i, len(out))) for i, x in enumerate(out)])
@@ -204,6 +209,7 @@ def _differentiate(namespace: Any, out: Any, g: Any, parents: list) -> list[tupl
 
 
 def fused(name: str, *, definition: Callable[..., Any], forward: Callable[..., Any] | None = None,
-          backward: Callable[..., Any] | None = None, check: Callable[..., None] | None = None) -> Fused:
+          backward: Callable[..., Any] | None = None, check: Callable[..., None] | None = None,
+          needs_out: Callable[..., bool] | None = None) -> Fused:
     """Make a fused operation; see `Fused`."""
-    return Fused(name, definition, forward, backward, check)
+    return Fused(name, definition, forward, backward, check, needs_out)

@@ -55,7 +55,8 @@ def _refuse(x, weight, bias):
     raise ShapeError(f"bias of shape ({weight.shape[0]},)", f"{bias.shape}", "reshape it")
 
 
-_linear = fused("linear", definition=_definition, backward=_backward, check=_check)
+_linear = fused("linear", definition=_definition, backward=_backward, check=_check,
+                needs_out=lambda *, activation: activation in _SLOPES)
 
 
 def linear(x: Any, weight: Any, bias: Any, *, activation: str | None) -> Any:

@@ -16,8 +16,8 @@ from portable_nn.kernels.registry import register
 
 #: Scores worked on at a time, if heads are that small.
 _BLOCK = 2**16
-#: Scores of all heads that are kept for the gradient; of more they are made again.
-_KEPT = 2**22
+#: Scores of all heads that are kept for the gradient; of more they are made again, which costs a step some 2 %.
+_KEPT = _BLOCK
 #: Scores of one head that are worked on at a time; longer inputs go through the tiles of the generic pair.
 _HEAD = 2**20
 #: exp of scores within this bound neither over- nor underflows, nor do its sums: no largest one need be subtracted.
