@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from portable_nn.kernels.cupy import (  # noqa: F401  (each registers its kernels)
     activations,
+    attention,
     batch_norm,
     dropout,
     embedding,

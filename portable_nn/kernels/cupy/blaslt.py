@@ -115,12 +115,15 @@ def _alignment(*pointers: int) -> int:
 def biased_product(x: Any, weight: Any, bias: Any, dtype: Any, compute: int, kind: int | None) -> Any:
     """x weightᵀ + bias for matrices none of whose lengths is 0, or None where cublasLt has no algorithm for it.
 
-    `kind` is the cudaDataType of x and weight where their dtype is not what they hold.
+    `kind` is the cudaDataType of x and weight where their dtype is not what they hold. The bias must begin at a
+    multiple of 16 bytes: cublasLt refuses others late, when it runs.
     """
+    if bias.data.ptr % 16:
+        return None
     work = blas.handle()
     a, b = matrices(x, (), kind), matrices(cupy.swapaxes(weight, 0, 1), (), kind)
     out = empty((x.shape[0], weight.shape[0]), dtype)
-    aligned = (_alignment(b.pointer), _alignment(a.pointer), *[_alignment(out.data.ptr, bias.data.ptr)] * 2)
+    aligned = (_alignment(b.pointer), _alignment(a.pointer), *[_alignment(out.data.ptr)] * 2)
     key = (cupy.cuda.runtime.getDevice(), x.shape[0], x.shape[1], weight.shape[0], (a.kind, a.transposed, a.leading),
            (b.kind, b.transposed, b.leading), TYPES[out.dtype.char], compute, aligned)
     plan = _plan(key)

@@ -1,0 +1,171 @@
+// Scaled dot-product attention in tiles of SIDE queries and SIDE keys, for heads up to HEAD wide: scores are never in
+// memory. Largest score and sum are corrected as tiles come, the way back makes the weights again from the log of the
+// sum: T. Dao et al., "FlashAttention", 2022. No atomics: sums have one order.
+// Variants: HEAD=32 SIDE=64; HEAD=64 SIDE=32; HEAD=256 SIDE=16
+#include "attention.cuh"
+
+// out = softmax(q kᵀ scale) v, and for each query the log of Σ exp(score). The grid is (tiles of queries × heads).
+KERNEL __launch_bounds__(256) attention(
+    const scalar* q, STRIDES(q), const scalar* k, STRIDES(k), const scalar* v, STRIDES(v), scalar* out, STRIDES(out),
+    real* logs, RULES, int64 inner, int64 queries, int64 keys, int64 width, int64 values, double scale) {
+    __shared__ unsigned char kept[SIDE][SIDE];
+    DYNAMIC_SHARED(real, memory);
+    real *const of_q = memory, *const of_k = of_q + SIDE * PITCH, *const square = of_k + SIDE * PITCH;
+    const int64 tiles = (queries + SIDE - 1) / SIDE, lead = blockIdx.x / tiles, t = blockIdx.x % tiles * SIDE;
+    MAKE_RULES;
+    real sums[SPAN][WIDTH], top[SPAN], total[SPAN], w[SPAN][SPAN];
+    clear(sums);
+#pragma unroll
+    for (int i = 0; i < SPAN; i++) top[i] = lowest(), total[i] = 0;
+    read_tile(of_q, AT(q), t, queries, width, static_cast<real>(scale));
+    const int64 last = causal && t + SIDE < keys ? t + SIDE : keys;
+    for (int64 s = 0; s < last; s += SIDE) {
+        __syncthreads();
+        read_tile(of_k, AT(k), s, keys, width, 1);
+        __syncthreads();
+        scores_of(of_q, of_k, width, w);
+        draw(rules, t, s, kept);
+#pragma unroll
+        for (int i = 0; i < SPAN; i++) {
+            bool seen[SPAN];
+            real largest = lowest(), sum = 0;
+#pragma unroll
+            for (int j = 0; j < SPAN; j++) {
+                seen[j] = !rules.hides(t + threadIdx.y + 16 * i, s + threadIdx.x + 16 * j);
+                if (seen[j]) largest = larger(largest, w[i][j]);
+            }
+            largest = larger(top[i], across(largest, Largest()));
+            const real shift = largest == lowest() ? real(0) : largest;  // -inf - -inf would be NaN
+#pragma unroll
+            for (int j = 0; j < SPAN; j++) {
+                w[i][j] = seen[j] ? exponential(w[i][j] - shift) : real(0);
+                sum += w[i][j];
+                w[i][j] *= factor_of(rules, kept, i, j);
+            }
+            const real shrink = exponential(top[i] - shift);
+            top[i] = largest;
+            total[i] = total[i] * shrink + across(sum, Sum());
+#pragma unroll
+            for (int c = 0; c < WIDTH; c++) sums[i][c] *= shrink;
+        }
+        keep_scores(square, w);
+        __syncthreads();
+        read_tile(of_k, AT(v), s, keys, values, 1);
+        __syncthreads();
+        add_product<false>(square, of_k, sums);
+    }
+    real factors[SPAN];
+#pragma unroll
+    for (int i = 0; i < SPAN; i++) {
+        const int64 row = t + threadIdx.y + 16 * i;
+        factors[i] = total[i] == 0 ? real(0) : 1 / total[i];  // nothing to be seen: zeros
+        if (threadIdx.x == 0 && row < queries)
+            logs[lead * queries + row] = total[i] == 0 ? real(0) : top[i] + logarithm(total[i]);
+    }
+    write_tile(sums, AT(out), t, queries, values, factors);
+}
+
+// Σ g out for each query. A block has 8 rows of 32 threads.
+KERNEL attention_delta(const scalar* g, STRIDES(g), const scalar* out, STRIDES(out), real* delta, int64 inner,
+                       int64 queries, int64 values, int64 count) {
+    const int64 row = static_cast<int64>(blockIdx.x) * 8 + threadIdx.y;
+    if (row >= count) return;
+    const int64 lead = row / queries, t = row % queries;
+    const scalar* p = g + (lead / inner) * g_outer + (lead % inner) * g_inner + t * g_row;
+    const scalar* x = out + (lead / inner) * out_outer + (lead % inner) * out_inner + t * out_row;
+    real sum = 0;
+    for (int64 i = threadIdx.x; i < values; i += 32) sum += load(p + i) * load(x + i);
+    sum = reduce_warp(sum, Sum());
+    if (threadIdx.x == 0) delta[row] = sum;
+}
+
+// Of a tile: the weights as dropout leaves them in `w`, and the gradient of the scores in `g_w`.
+DEVICE void slopes_of(const Rules& rules, const real* of_q, const real* of_k, const real* of_g, const real* of_v,
+                      const real* logs, const real* delta, int64 t, int64 s, int width, int values,
+                      unsigned char (&kept)[SIDE][SIDE], real (&w)[SPAN][SPAN], real (&g_w)[SPAN][SPAN]) {
+    scores_of(of_q, of_k, width, w);
+    scores_of(of_g, of_v, values, g_w);
+    draw(rules, t, s, kept);
+#pragma unroll
+    for (int i = 0; i < SPAN; i++) {
+        const int64 row = t + threadIdx.y + 16 * i;
+        const real log = row < rules.queries ? logs[row] : real(0), shift = row < rules.queries ? delta[row] : real(0);
+#pragma unroll
+        for (int j = 0; j < SPAN; j++) {
+            const bool hidden = rules.hides(row, s + threadIdx.x + 16 * j);
+            const real weight = hidden ? real(0) : exponential(w[i][j] - log), factor = factor_of(rules, kept, i, j);
+            w[i][j] = hidden ? real(0) : weight * factor;
+            g_w[i][j] = hidden ? real(0) : weight * (g_w[i][j] * factor - shift);
+        }
+    }
+}
+
+#define BACKWARD_ARGUMENTS                                                                                         \
+    const scalar *q, STRIDES(q), const scalar *k, STRIDES(k), const scalar *v, STRIDES(v), const scalar *g,        \
+        STRIDES(g), const real *logs, const real *delta
+#define BACKWARD_MEMORY                                                                                            \
+    __shared__ unsigned char kept[SIDE][SIDE];                                                                     \
+    DYNAMIC_SHARED(real, memory);                                                                                  \
+    real *const of_q = memory, *const of_k = of_q + SIDE * PITCH, *const of_g = of_k + SIDE * PITCH,               \
+               *const of_v = of_g + SIDE * PITCH, *const square = of_v + SIDE * PITCH;                             \
+    real w[SPAN][SPAN], g_w[SPAN][SPAN]
+
+// The gradient of the queries. The grid is (tiles of queries × heads).
+KERNEL __launch_bounds__(256) attention_queries(BACKWARD_ARGUMENTS, scalar* g_q, STRIDES(g_q), RULES, int64 inner,
+                                                int64 queries, int64 keys, int64 width, int64 values, double scale) {
+    BACKWARD_MEMORY;
+    const int64 tiles = (queries + SIDE - 1) / SIDE, lead = blockIdx.x / tiles, t = blockIdx.x % tiles * SIDE;
+    MAKE_RULES;
+    real sums[SPAN][WIDTH], factors[SPAN];
+    clear(sums);
+    read_tile(of_q, AT(q), t, queries, width, static_cast<real>(scale));
+    read_tile(of_g, AT(g), t, queries, values, 1);
+    const int64 last = causal && t + SIDE < keys ? t + SIDE : keys;
+    for (int64 s = 0; s < last; s += SIDE) {
+        __syncthreads();
+        read_tile(of_k, AT(k), s, keys, width, 1);
+        read_tile(of_v, AT(v), s, keys, values, 1);
+        __syncthreads();
+        slopes_of(rules, of_q, of_k, of_g, of_v, logs + lead * queries, delta + lead * queries, t, s, width, values,
+                  kept, w, g_w);
+        keep_scores(square, g_w);
+        __syncthreads();
+        add_product<false>(square, of_k, sums);
+    }
+#pragma unroll
+    for (int i = 0; i < SPAN; i++) factors[i] = static_cast<real>(scale);
+    write_tile(sums, AT(g_q), t, queries, width, factors);
+}
+
+// The gradients of keys and values. The grid is (tiles of keys × heads).
+KERNEL __launch_bounds__(256) attention_keys(BACKWARD_ARGUMENTS, scalar* g_k, STRIDES(g_k), scalar* g_v, STRIDES(g_v),
+                                             RULES, int64 inner, int64 queries, int64 keys, int64 width, int64 values,
+                                             double scale) {
+    BACKWARD_MEMORY;
+    const int64 tiles = (keys + SIDE - 1) / SIDE, lead = blockIdx.x / tiles, s = blockIdx.x % tiles * SIDE;
+    MAKE_RULES;
+    real of_keys[SPAN][WIDTH], of_values[SPAN][WIDTH], ones[SPAN];
+    clear(of_keys);
+    clear(of_values);
+    read_tile(of_k, AT(k), s, keys, width, 1);
+    read_tile(of_v, AT(v), s, keys, values, 1);
+    for (int64 t = causal ? s : 0; t < queries; t += SIDE) {
+        __syncthreads();
+        read_tile(of_q, AT(q), t, queries, width, static_cast<real>(scale));
+        read_tile(of_g, AT(g), t, queries, values, 1);
+        __syncthreads();
+        slopes_of(rules, of_q, of_k, of_g, of_v, logs + lead * queries, delta + lead * queries, t, s, width, values,
+                  kept, w, g_w);
+        keep_scores(square, w);
+        __syncthreads();
+        add_product<true>(square, of_g, of_values);
+        __syncthreads();
+        keep_scores(square, g_w);
+        __syncthreads();
+        add_product<true>(square, of_q, of_keys);
+    }
+#pragma unroll
+    for (int i = 0; i < SPAN; i++) ones[i] = 1;
+    write_tile(of_keys, AT(g_k), s, keys, width, ones);
+    write_tile(of_values, AT(g_v), s, keys, values, ones);
+}

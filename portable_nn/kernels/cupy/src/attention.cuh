@@ -1,0 +1,149 @@
+// Tiles of attention: what hides and drops scores, products of tiles, and reading and writing them.
+//
+// A block has 16 × 16 threads, (x, y), and each of them SIDE/16 × SIDE/16 scores: rows y, y + 16, …, columns x, x + 16, ….
+// Every array is (outer, inner, rows, width) with strides of its own, in elements; its width lies in a row. A mask has
+// bytes (outer, inner, queries, keys), not 0 where a key is hidden from a query.
+#pragma once
+#include "philox.cuh"
+
+#ifndef HEAD
+#define HEAD 64
+#define SIDE 32
+#endif
+
+constexpr int SPAN = SIDE / 16, WIDTH = HEAD / 16, PITCH = HEAD + 1, STEP = SIDE + 1, THREADS = 256;
+
+#define STRIDES(x) int64 x##_outer, int64 x##_inner, int64 x##_row
+#define AT(x) x + (lead / inner) * x##_outer + (lead % inner) * x##_inner, x##_row
+
+// What hides and drops scores, of the matrix (queries, keys) of one head.
+struct Rules {
+    const unsigned char* mask;
+    int64 mask_row, mask_column, queries, keys, causal, threshold, first;  // `first`: where its scores begin, of all
+    real factor;
+    uint64 seed, path, step, call, rank;
+
+    DEVICE bool hides(int64 t, int64 s) const {
+        return t >= queries || s >= keys || (causal && s > t) || (mask && mask[t * mask_row + s * mask_column]);
+    }
+};
+
+#define RULES                                                                                                       \
+    const unsigned char *mask, int64 mask_outer, int64 mask_inner, int64 mask_row, int64 mask_column, int64 causal, \
+        int64 threshold, double factor, uint64 seed, uint64 path, uint64 step, uint64 call, uint64 rank,            \
+        const uint64 *offset
+#define MAKE_RULES                                                                                                     \
+    const Rules rules = {mask ? mask + (lead / inner) * mask_outer + (lead % inner) * mask_inner : nullptr, mask_row,  \
+                         mask_column, queries, keys, causal, threshold, lead * queries * keys,                         \
+                         static_cast<real>(factor), seed, path, step + (offset ? *offset : 0), call, rank}
+
+DEVICE int thread() { return threadIdx.y * 16 + threadIdx.x; }
+
+// Rows `first` to `first + SIDE` of a matrix, times a factor; zeros beyond its last.
+DEVICE void read_tile(real* tile, const scalar* x, int64 stride, int64 first, int64 rows, int width, real factor) {
+    for (int i = thread(); i < SIDE * HEAD; i += THREADS) {
+        const int row = i / HEAD, column = i % HEAD;
+        const bool there = first + row < rows && column < width;
+        tile[row * PITCH + column] = there ? load(x + (first + row) * stride + column) * factor : real(0);
+    }
+}
+
+DEVICE void write_tile(const real (&sums)[SPAN][WIDTH], scalar* x, int64 stride, int64 first, int64 rows, int width,
+                       const real (&factor)[SPAN]) {
+#pragma unroll
+    for (int i = 0; i < SPAN; i++) {
+        const int64 row = first + threadIdx.y + 16 * i;
+#pragma unroll
+        for (int c = 0; c < WIDTH; c++) {
+            const int column = threadIdx.x + 16 * c;
+            if (row < rows && column < width) store(x + row * stride + column, sums[i][c] * factor[i]);
+        }
+    }
+}
+
+// out = a bᵀ, of rows in tiles.
+DEVICE void scores_of(const real* a, const real* b, int width, real (&out)[SPAN][SPAN]) {
+#pragma unroll
+    for (int i = 0; i < SPAN; i++)
+#pragma unroll
+        for (int j = 0; j < SPAN; j++) out[i][j] = 0;
+#pragma unroll 4
+    for (int d = 0; d < width; d++) {
+        real left[SPAN], right[SPAN];
+#pragma unroll
+        for (int i = 0; i < SPAN; i++) left[i] = a[(threadIdx.y + 16 * i) * PITCH + d];
+#pragma unroll
+        for (int j = 0; j < SPAN; j++) right[j] = b[(threadIdx.x + 16 * j) * PITCH + d];
+#pragma unroll
+        for (int i = 0; i < SPAN; i++)
+#pragma unroll
+            for (int j = 0; j < SPAN; j++) out[i][j] += left[i] * right[j];
+    }
+}
+
+DEVICE void keep_scores(real* square, const real (&x)[SPAN][SPAN]) {
+#pragma unroll
+    for (int i = 0; i < SPAN; i++)
+#pragma unroll
+        for (int j = 0; j < SPAN; j++) square[(threadIdx.y + 16 * i) * STEP + threadIdx.x + 16 * j] = x[i][j];
+}
+
+// sums += square b, or squareᵀ b where TURNED.
+template <bool TURNED>
+DEVICE void add_product(const real* square, const real* b, real (&sums)[SPAN][WIDTH]) {
+#pragma unroll 2
+    for (int s = 0; s < SIDE; s++) {
+        real left[SPAN];
+#pragma unroll
+        for (int i = 0; i < SPAN; i++) {
+            const int row = threadIdx.y + 16 * i;
+            left[i] = TURNED ? square[s * STEP + row] : square[row * STEP + s];
+        }
+#pragma unroll
+        for (int c = 0; c < WIDTH; c++) {
+            const real right = b[s * PITCH + threadIdx.x + 16 * c];
+#pragma unroll
+            for (int i = 0; i < SPAN; i++) sums[i][c] += left[i] * right;
+        }
+    }
+}
+
+template <int N, int M>
+DEVICE void clear(real (&x)[N][M]) {
+#pragma unroll
+    for (int i = 0; i < N; i++)
+#pragma unroll
+        for (int j = 0; j < M; j++) x[i][j] = 0;
+}
+
+// What dropout multiplies the weights of a tile by: NumPy's mask of the whole array, bit for bit (see dropout.cu).
+// A row of the tile lies in SIDE/16 + 1 blocks of the stream at most.
+DEVICE void draw(const Rules& rules, int64 t, int64 s, unsigned char (&kept)[SIDE][SIDE]) {
+    if (rules.threshold == 0) return;
+    __syncthreads();
+    for (int i = thread(); i < SIDE * (SPAN + 1); i += THREADS) {
+        const int row = i / (SPAN + 1);
+        if (t + row >= rules.queries) continue;
+        const int64 start = rules.first + (t + row) * rules.keys + s, block = start / 16 + i % (SPAN + 1);
+        const Counter words = philox_block(block, rules.step, rules.call, rules.rank, rules.seed, rules.path);
+#pragma unroll
+        for (int lane = 0; lane < 16; lane++) {
+            const int64 column = block * 16 + lane - start;
+            if (column >= 0 && column < SIDE)
+                kept[row][column] = static_cast<int64>(words.word[lane / 4] >> (16 * (lane % 4)) & 0xffff) >= rules.threshold;
+        }
+    }
+    __syncthreads();
+}
+
+DEVICE real factor_of(const Rules& rules, const unsigned char (&kept)[SIDE][SIDE], int i, int j) {
+    return rules.threshold == 0 ? real(1) : kept[threadIdx.y + 16 * i][threadIdx.x + 16 * j] ? rules.factor : real(0);
+}
+
+// Over the 16 threads that share rows.
+template <class Operation>
+DEVICE real across(real x, Operation operation) {
+#pragma unroll
+    for (int lane = 8; lane > 0; lane /= 2) x = operation(x, __shfl_xor_sync(0xffffffffu, x, lane));
+    return x;
+}

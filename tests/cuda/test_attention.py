@@ -1,0 +1,137 @@
+"""attention's kernels in every dtype and head size, over heads that lie inside rows, with the definition's dropout."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+
+from portable_nn import Tensor, functional, kernels
+from portable_nn.backend import Stream
+from tests.cuda.checks import DTYPES, host_dtype, place, read
+from tests.cuda.test_rows import kernel, run
+
+STREAM = Stream(3, "layer.attention", step=2, call=1)
+#: What results may be off by, of the largest.
+TOLERANCE = {"float64": 1e-12, "float32": 4e-6, "float16": 2e-3, "bfloat16": 1.6e-2}
+#: (lead, queries, keys, width of query and key, width of value)
+SHAPES = [((2, 3), 5, 7, 4, 3), ((2,), 70, 33, 20, 40), ((), 9, 65, 64, 64), ((1, 2), 20, 17, 100, 72),
+          ((2, 1, 2), 3, 18, 200, 256)]
+
+
+def expected(arrays: tuple, mask: Any, g: np.ndarray, **options: Any) -> list[np.ndarray]:
+    """Value and gradients of the definition, in float64."""
+    tensors = [Tensor(x, requires_grad=True) for x in arrays]
+    with kernels.disabled():
+        out = functional.attention(*tensors, mask, **options)
+    out.backward(g)
+    return [np.asarray(out.data), *(np.asarray(t.grad) for t in tensors)]
+
+
+def check(arrays: tuple, mask: Any, g: tuple, name: str, **options: Any) -> tuple:
+    """Value and gradients of the kernels: `arrays` and `g` are pairs of an array on the device and its float64."""
+    import cupy
+
+    options["scale"] = 1 / math.sqrt(arrays[0][0].shape[-1])
+    hidden = None if mask is None else cupy.asarray(mask)
+    got = run("attention", (*(x for x, _ in arrays), hidden), g[0], (True, True, True, False), **options)[:4]
+    wanted = expected(tuple(x for _, x in arrays), mask, g[1], **options)
+    for actual, value in zip(got, wanted, strict=True):
+        assert actual.dtype == host_dtype(name) and actual.shape == value.shape
+        np.testing.assert_allclose(read(actual), value, rtol=0,
+                                   atol=TOLERANCE[name] * max(1.0, float(np.max(np.abs(value)))))
+    return got
+
+
+def make(rng: np.random.Generator, shape: tuple, name: str, heads_inside: bool = False) -> tuple:
+    lead, queries, keys, width, values = shape
+    made = []
+    for rows, columns in ((queries, width), (keys, width), (keys, values), (queries, values)):
+        if heads_inside:
+            x, x64 = place(rng.standard_normal((lead[0], rows, lead[1], columns)), name)
+            made.append((x.swapaxes(1, 2), x64.swapaxes(1, 2)))
+        else:
+            made.append(place(rng.standard_normal((*lead, rows, columns)), name))
+    return tuple(made[:3]), made[3]
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_dtypes_and_heads(gpu: Any, shape: tuple, rng: np.random.Generator) -> None:
+    for name in DTYPES:
+        if name == "float64" and shape[4] == 256 and not _fits(gpu):
+            continue
+        arrays, g = make(rng, shape, name)
+        check(arrays, None, g, name, causal=False, dropout_p=0.0, stream=None)
+        hidden = rng.random((*shape[0], shape[1], shape[2])) < 0.4
+        check(arrays, hidden, g, name, causal=True, dropout_p=0.0, stream=None)
+
+
+def _fits(gpu: Any) -> bool:
+    from portable_nn.kernels.cupy.attention import tile
+
+    return tile(256, "d", (4, 1)) is not None
+
+
+@pytest.mark.parametrize("name", DTYPES)
+def test_heads_inside_rows(gpu: Any, name: str, rng: np.random.Generator) -> None:
+    """As a layer's projections leave them; results and gradients lie the same way, to be merged without a copy."""
+    arrays, g = make(rng, ((2, 3), 37, 37, 16, 16), name, heads_inside=True)
+    out, *gradients = check(arrays, None, g, name, causal=True, dropout_p=0.0, stream=None)
+    for x in (out, *gradients):
+        assert x.swapaxes(1, 2).flags.c_contiguous
+
+
+@pytest.mark.parametrize("p", [0.1, 0.5, 1.0])
+def test_dropout_is_the_definitions(gpu: Any, order: int, p: float, rng: np.random.Generator) -> None:
+    """Values of one key each show the mask, bit for bit, over tiles that begin anywhere in the stream."""
+    arrays, g = make(rng, ((2, 3), 21, 67, 8, 5), "float32")
+    check(arrays, None, g, "float32", causal=False, dropout_p=p, stream=STREAM)
+    import cupy
+
+    query, key = cupy.zeros((3, 21, 8), dtype="f"), cupy.zeros((3, 67, 8), dtype="f")
+    value = cupy.asarray(np.broadcast_to(np.eye(67, dtype="f"), (3, 67, 67)).copy())
+    shown = read(functional.attention(query, key, value, None, causal=False, scale=1.0, dropout_p=p, stream=STREAM))
+    kept = functional.dropout(np.ones((3, 21, 67), "f"), p=p, stream=STREAM)
+    np.testing.assert_array_equal(shown > 0, kept > 0)
+    np.testing.assert_allclose(shown, kept / 67, rtol=1e-5)
+
+
+def test_hidden_rows_masks_and_offsets(gpu: Any, order: int, rng: np.random.Generator) -> None:
+    """Rows hidden whole give zeros and no gradient; masks broadcast without copies; more queries than keys."""
+    arrays, g = make(rng, ((2, 3), 40, 18, 8, 8), "float32")
+    mask = np.zeros((2, 1, 40, 1), bool)
+    mask[0, 0, 5:30] = True
+    out, g_q, *_ = check(arrays, mask, g, "float32", causal=True, dropout_p=0.0, stream=None)
+    assert not read(out)[0, :, 5:30].any() and not read(g_q)[0, :, 5:30].any()
+    for shape in ((18,), (40, 1), (1, 1, 18), (3, 40, 18), (2, 1, 1, 18)):
+        check(arrays, rng.random(shape) < 0.5, g, "float32", causal=False, dropout_p=0.2, stream=STREAM)
+
+
+def test_two_runs_agree_in_every_bit(gpu: Any, rng: np.random.Generator) -> None:
+    arrays, g = make(rng, ((2, 2), 50, 50, 16, 16), "float32")
+    first, second = (check(arrays, None, g, "float32", causal=True, dropout_p=0.3, stream=STREAM) for _ in range(2))
+    for a, b in zip(first, second, strict=True):
+        np.testing.assert_array_equal(a.get(), b.get())
+
+
+def test_parts_and_repeated_cotangents(gpu: Any, rng: np.random.Generator) -> None:
+    """Gradients of some arguments alone; a cotangent without memory of its own; layouts that must be copied."""
+    import cupy
+
+    (q, k, v), _ = make(rng, ((2,), 5, 6, 4, 4), "float32")
+    chosen, options = kernel("attention"), {"causal": False, "scale": 0.5, "dropout_p": 0.0, "stream": None}
+    turned = cupy.ascontiguousarray(q[0].swapaxes(1, 2)).swapaxes(1, 2)
+    g = cupy.broadcast_to(cupy.full((), 0.5, dtype="f"), (2, 5, 4))
+    full = None
+    for needs in ((True, True, True, False), (True, False, False, False), (False, False, True, False)):
+        out, saved = chosen.forward(turned, k[0], v[0], None, **options)
+        found = chosen.backward(cupy, g, saved, needs)
+        full = found if full is None else full
+        assert [x is None for x in found] == [not need for need in needs]
+        for x, wanted in zip(found, full, strict=True):
+            assert x is None or (x == wanted).all()
+    wanted = expected((q[1], k[1], v[1]), None, np.full((2, 5, 4), 0.5), **options)
+    for actual, value in zip((out, *full[:3]), wanted, strict=True):
+        np.testing.assert_allclose(read(actual), value, atol=1e-5)
