@@ -152,8 +152,47 @@ def test_arrays_that_do_not_lie_in_a_row(way: str, operation: str) -> None:
     plain = [cupy.asarray(x) for x in arrays]
     strided = [cupy.asarray(np.repeat(x, 2, axis=-1))[..., ::2] for x in arrays]
     function = getattr(functional, operation)
-    for actual, wanted in zip(function(*strided, None, reverse=False), function(*plain, None, reverse=False), strict=True):
+    results = (function(*given, None, reverse=False) for given in (strided, plain))
+    for actual, wanted in zip(*results, strict=True):
         np.testing.assert_allclose(actual.get(), wanted.get(), rtol=0, atol=1e-6)
+
+
+@pytest.fixture
+def clusters(gpu: Any, monkeypatch: pytest.MonkeyPatch) -> int:
+    """Clusters for every width; in the emulator a block of 1024 threads stands for one. The most units they have."""
+    import cupy
+
+    available("cupy")
+    from portable_nn.kernels.cupy import recurrent
+    from portable_nn.kernels.cupy.launch import kernel
+
+    def emulate(file: str, name: str, sequence: Any, arguments: tuple) -> None:
+        batch, _, hidden = sequence.sizes
+        function = kernel(file, name, sequence.char, f"HIDDEN={hidden}", "CLUSTER=4", "THREADS=1024")
+        function((-(-batch // 8),), (256, 4), arguments)
+
+    monkeypatch.setattr(recurrent, "MOST_HIDDEN", dict.fromkeys("fdeE", 0))
+    if hasattr(cupy, "is_stand_in"):
+        monkeypatch.setattr(recurrent, "has_clusters", lambda device: True)
+        monkeypatch.setattr(recurrent, "launch_clusters", emulate)
+        return 128
+    if not recurrent.has_clusters(0):
+        pytest.skip("this GPU has no clusters")
+    return 256
+
+
+@pytest.mark.parametrize("hidden", [1, 33, 101, 128, 200, 256])
+def test_clusters(clusters: int, hidden: int) -> None:
+    if hidden > clusters:
+        pytest.skip("the emulator has room for clusters of four blocks")
+    for name in ("float32", DTYPES[-1]):
+        check("lstm", make("lstm", 9 if hidden == 33 else 3, 3, 4, hidden), name)
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("lengths", [None, [5, 0, 3, 1, 5, 5, 2, 4, 0, 3]])
+def test_options_of_clusters(clusters: int, order: int, reverse: bool, lengths: list[int] | None) -> None:
+    check("lstm", make("lstm", 10, 5, 3, 40, states=reverse, bias=reverse, lengths=lengths), "float32", reverse)
 
 
 @OPERATIONS

@@ -7,7 +7,6 @@ from typing import Any
 from portable_nn.kernels.cupy.launch import empty
 from portable_nn.kernels.cupy.recurrent import (
     Sequence,
-    fits,
     given,
     multiply_step,
     per_element,
@@ -15,6 +14,7 @@ from portable_nn.kernels.cupy.recurrent import (
     state,
     supports,
     take_all,
+    way_of,
     weight_gradients,
 )
 from portable_nn.kernels.registry import register
@@ -39,10 +39,11 @@ def _run(sequence: Sequence, h: Any, keep: bool) -> tuple:
     """(y, last h), and what is kept: b_n of each step and h before it."""
     y = empty(sequence.sizes, sequence.x.dtype)
     kept = tuple([empty(sequence.sizes, sequence.x.dtype) if keep else 0 for _ in range(2)])
-    if not fits(sequence):
+    way = way_of(sequence)
+    if way is None:
         return (y, _steps(sequence, h, y, kept)), kept
     last = state(sequence)
-    take_all("gru", "gru_sequence", sequence,
+    take_all("gru", way, "", sequence,
              (sequence.gates, sequence.weight_hh, sequence.bias_ih, sequence.bias_hh, given(h), sequence.lengths, y,
               *kept, last))
     return (y, last), kept
@@ -77,9 +78,10 @@ def _steps_back(sequence: Sequence, g_hidden: Any, kept: tuple, g: tuple) -> Any
 def backward(xp: Any, g: Any, saved: Any, weight_ih: Any, needs: Any) -> tuple:
     sequence, *kept = saved
     g, g_hidden = tuple([given(x) for x in g]), empty(sequence.gates.shape, sequence.x.dtype)
-    if fits(sequence):
+    way = way_of(sequence)
+    if way is not None:
         first = state(sequence)
-        take_all("gru", "gru_sequence_back", sequence,
+        take_all("gru", way, "_back", sequence,
                  (sequence.gates, g_hidden, sequence.weight_hh, sequence.lengths, *kept, *g, first))
     else:
         first = _steps_back(sequence, g_hidden, tuple(kept), g)

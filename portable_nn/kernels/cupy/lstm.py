@@ -7,7 +7,6 @@ from typing import Any
 from portable_nn.kernels.cupy.launch import empty
 from portable_nn.kernels.cupy.recurrent import (
     Sequence,
-    fits,
     given,
     multiply_step,
     per_element,
@@ -16,6 +15,7 @@ from portable_nn.kernels.cupy.recurrent import (
     state,
     supports,
     take_all,
+    way_of,
     weight_gradients,
 )
 from portable_nn.kernels.registry import register
@@ -44,10 +44,11 @@ def _run(sequence: Sequence, h: Any, c: Any, keep: bool) -> tuple:
     shape = (batch, steps, hidden)
     y = empty(shape, dtype)
     kept = (empty(shape, real_of(sequence.char)), empty(shape, dtype)) if keep else (0, 0)
-    if not fits(sequence):
+    way = way_of(sequence, clusters=True)
+    if way is None:
         return (y, *_steps(sequence, h, c, y, kept)), kept
     last = state(sequence), state(sequence)
-    take_all("lstm", "lstm_sequence", sequence,
+    take_all("lstm", way, "", sequence,
              (sequence.gates, sequence.weight_hh, sequence.bias_ih, sequence.bias_hh, given(h), given(c),
               sequence.lengths, y, *kept, *last))
     return (y, *last), kept
@@ -85,9 +86,10 @@ def _steps_back(sequence: Sequence, c: Any, c_kept: Any, g: tuple) -> tuple:
 def backward(xp: Any, g: Any, saved: Any, weight_ih: Any, needs: Any) -> tuple:
     sequence, c, c_kept, h_before = saved
     g, c = tuple([given(x) for x in g]), given(c)
-    if fits(sequence):
+    way = way_of(sequence, clusters=True)
+    if way is not None:
         first = state(sequence), state(sequence)
-        take_all("lstm", "lstm_sequence_back", sequence,
+        take_all("lstm", way, "_back", sequence,
                  (sequence.gates, sequence.weight_hh, c, sequence.lengths, c_kept, *g, *first))
     else:
         first = _steps_back(sequence, c, c_kept, g)

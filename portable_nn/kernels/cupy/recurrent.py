@@ -1,12 +1,16 @@
 """What LSTM and GRU on CuPy share: the products over all steps, and how one kernel goes through a whole sequence.
 
 A small layer's recurrent weights stay in the registers of a block, which goes through one row of the batch by itself:
-one launch for all steps. A wider one takes a product and a kernel for each step.
+one launch for all steps. Those of a wider one fit into a cluster of blocks, where the GPU has such. Any other takes a
+product and a kernel for each step.
 """
 
 from __future__ import annotations
 
+import functools
 from typing import Any, NamedTuple
+
+import cupy
 
 from portable_nn.kernels.cupy import products
 from portable_nn.kernels.cupy.columns import sum_columns
@@ -15,6 +19,10 @@ from portable_nn.kernels.cupy.launch import as_int64, contiguous, empty, is_floa
 #: Hidden units whose weights fit into a block's registers, by dtype. Every GPU has 65,536 of them a block, and 255 a
 #: thread at most; four threads a unit, with H weights each (of two registers for float64), leave 72 to compute with.
 MOST_HIDDEN = {"f": 96, "e": 96, "E": 96, "d": 64}
+#: The same for a cluster of eight blocks, of 32 units each; and rows of a batch beyond which a product for each step is
+#: quicker: some 16 clusters run at once, of 8 rows each.
+MOST_OF_CLUSTER, MOST_ROWS = 256, 512
+_CLUSTER_LAUNCH = 120  # cudaDevAttrClusterLaunch, which CuPy has no name for
 
 
 class Sequence(NamedTuple):
@@ -86,17 +94,43 @@ def per_element(file: str, name: str, char: str, count: int, arrays: tuple, size
     kernel(file, name, char)((-(-count // 256),), (256,), (*arrays, count, *sizes))
 
 
-def fits(sequence: Sequence) -> bool:
-    """Whether one kernel goes through the whole sequence."""
-    return sequence.sizes[2] <= MOST_HIDDEN[sequence.char]
+@functools.cache
+def has_clusters(device: int) -> bool:
+    """Whether blocks of a GPU can share their memory in clusters: from Hopper on."""
+    return cupy.cuda.runtime.deviceGetAttribute(_CLUSTER_LAUNCH, device) == 1
 
 
-def take_all(file: str, name: str, sequence: Sequence, arrays: tuple) -> None:
-    """Launch a kernel that goes through the whole sequence: a block for each row, four threads a unit."""
+def way_of(sequence: Sequence, *, clusters: bool = False) -> str | None:
+    """What goes through the whole sequence in one launch: "sequence", a "cluster" of blocks if there is a kernel for
+    that, or None."""
+    batch, _, hidden = sequence.sizes
+    if hidden <= MOST_HIDDEN[sequence.char]:
+        return "sequence"
+    if (clusters and hidden <= MOST_OF_CLUSTER and batch <= MOST_ROWS and sequence.char != "d"
+            and has_clusters(cupy.cuda.runtime.getDevice())):
+        return "cluster"
+    return None
+
+
+def take_all(operation: str, way: str, suffix: str, sequence: Sequence, arrays: tuple) -> None:
+    """Launch a kernel that goes through the whole sequence: a block for each row, four threads a unit, or a cluster of
+    blocks for every eight rows, each for 32 units."""
     batch, steps, hidden = sequence.sizes
-    threads = -(-4 * hidden // 32) * 32
-    function = kernel(file, name, sequence.char, f"HIDDEN={hidden}", f"THREADS={threads}")
-    function((batch,), (threads,), (*arrays, steps, sequence.reverse))
+    name = f"{operation}_{way}{suffix}"
+    if way == "sequence":
+        threads = -(-4 * hidden // 32) * 32
+        function = kernel(operation, name, sequence.char, f"HIDDEN={hidden}", f"THREADS={threads}")
+        function((batch,), (threads,), (*arrays, steps, sequence.reverse))
+    else:
+        launch_clusters(f"{operation}_cluster", name, sequence, (*arrays, batch, steps, sequence.reverse))
+
+
+def launch_clusters(file: str, name: str, sequence: Sequence, arguments: tuple) -> None:
+    """Launch blocks in clusters of 4 or 8, for up to 128 and 256 units."""
+    batch, _, hidden = sequence.sizes
+    blocks = 4 if hidden <= 128 else 8
+    function = kernel(file, name, sequence.char, f"HIDDEN={hidden}", f"CLUSTER={blocks}", "THREADS=256")
+    function((-(-batch // 8) * blocks,), (256,), arguments)
 
 
 def multiply_step(sequence: Sequence, h: Any, weight: Any) -> Any:

@@ -3,17 +3,7 @@
 // `gates` (B, T, 4 H) holds x W_ihᵀ before a step, i, f, g, o after it, and their gradients after the step back. `c` is
 // kept after each step as `real`, `h_before` before it; both and the gates only for a backward pass.
 // Variants: ; HIDDEN=64 THREADS=256; HIDDEN=5 THREADS=32
-#include "recurrent.cuh"
-
-// What a step back multiplies: d of i, f, g is `c_slope` times the gradient of c, that of o `h_slope` times that of h.
-struct Slopes {
-    real i, f, g, o, through, keep;  // through: ∂c/∂h; keep: ∂c/∂c before
-};
-
-DEVICE Slopes slopes_of(real i, real f, real g, real o, real c_before, real c_after) {
-    const real t = hyperbolic_tangent(c_after);
-    return {g * i * (1 - i), c_before * f * (1 - f), i * (1 - g * g), t * o * (1 - o), o * (1 - t * t), f};
-}
+#include "lstm_cell.cuh"
 
 #ifdef HIDDEN
 KERNEL __launch_bounds__(THREADS) lstm_sequence(scalar* gates, const scalar* weight, const scalar* bias_ih,
