@@ -259,7 +259,10 @@ def _explained(error: Exception) -> Exception:
     if isinstance(error, NotImplementedError) and "capture" in str(error):
         return CaptureError("products that can be recorded", f"one through CuPy's own cuBLAS, {line}",
                             "use layers or functional.linear, whose products can be, or train without capture")
-    if "StreamCapture" in str(error):
+    if "H2D" in str(error):  # CuPy's own words, here and below
+        return CaptureError("a captured step whose data is on the device", f"{error}, {line}",
+                            "pass it to the step as an argument, or move it before the first step")
+    if "StreamCapture" in str(error) or "stream is capturing" in str(error):
         return CaptureError("a captured step that nothing waits for", f"{error}, {line}",
                             "take float(), .item(), bool() and printing of arrays out of the step: return the array, "
                             "and read it afterwards")

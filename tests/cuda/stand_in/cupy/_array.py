@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from cupy._device import Device, current_device, record, refuse_capture
+from cupy._device import Device, current_device, current_stream, record
 from cupy._memory import Piece, owner
 
 
@@ -54,7 +54,8 @@ class ndarray:
         return SimpleNamespace(ptr=pointer, mem=self._piece, device=self.device, device_id=self._piece.device)
 
     def get(self, stream: Any = None, order: str = "C", out: Any = None, blocking: bool = True) -> Any:
-        refuse_capture("reading an array back")
+        if current_stream().is_capturing():  # as CuPy says it, before CUDA could
+            raise RuntimeError("the current stream is capturing, so D2H transfers are disallowed")
         if out is not None:
             out[...] = self._a
             return out
@@ -202,8 +203,6 @@ def product(function: Callable[..., Any]) -> Callable[..., Any]:
     """A function that CuPy leaves to cuBLAS, which it refuses to record."""
 
     def run(*args: Any, **kwargs: Any) -> Any:
-        from cupy._device import current_stream
-
         if products_are_refused and current_stream().is_capturing():
             raise NotImplementedError("calling cuBLAS API during stream capture is currently unsupported")
         return call(function, *args, **kwargs)
