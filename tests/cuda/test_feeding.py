@@ -109,9 +109,10 @@ def test_few_batches_are_on_their_way_and_none_is_left_behind(gpu: Any) -> None:
     pool = cupy.get_default_memory_pool()
     held = pool.used_bytes()
     batches.close()
-    assert pool.used_bytes() < held
     with pytest.raises(StopIteration):
         next(batches)
+    del batches  # from Python 3.12 on, what a closed generator refers to lives as long as it
+    assert pool.used_bytes() < held
 
 
 @pytest.mark.parametrize("kept", [True, False])
