@@ -17,7 +17,7 @@ def sum_columns(function: Any, arguments: tuple, outputs: tuple, rows: int, widt
     not wanted), rows and width.
     """
     tiles = -(-width // 32)
-    chunks = max(1, min(-(-rows // 32), _BLOCKS // tiles))
+    chunks = max(1, min(-(-rows // 32), _BLOCKS // max(tiles, 1)))
     partial = empty((len(outputs), chunks, width), "d" if char == "d" else "f") if chunks > 1 else 0
     if tiles:
         function((tiles, chunks), (32, 8), (*arguments, partial, *outputs, rows, width))
