@@ -26,26 +26,46 @@ ROW_KERNEL take_rows(const int64* indices, const scalar* table, scalar* out, int
 
 // ---- bags: those of indices[offsets[b]] up to the next offset
 
-// Σ or mean of weights[i] table[indices[i]] over a bag.
+constexpr int AHEAD = 8;  // rows that are asked for before the first is waited for; divides 32
+
+// Σ or mean of weights[i] table[indices[i]] over a bag, in their order. Each lane reads an index of 32, for all.
 template <int N>
 DEVICE void sum_bag(const int64* indices, const scalar* weights, const scalar* table, scalar* out, int64 first,
                     int64 last, int64 size, int64 width, real share) {
-    FOR_ROW(column, N, width) {
+    const int lane = threadIdx.x % 32;
+    for (int64 base = 0; base < width; base += static_cast<int64>(blockDim.x) * N) {  // all lanes take part
+        const int64 column = base + static_cast<int64>(threadIdx.x) * N;
         real sum[N] = {};
-#pragma unroll 4
-        for (int64 i = first; i < last; i++) {
-            const int64 index = indices[i];
-            real v[N];
-            if (index >= 0 && index < size) load<N>(table + index * width + column, v);
-            else
-                for (int j = 0; j < N; j++) v[j] = not_a_number();
-            const real weight = weights ? load(weights + i) : real(1);
+        for (int64 start = first; start < last; start += 32) {
+            const bool mine = start + lane < last;
+            const int64 own = mine ? indices[start + lane] : -1;
+            const real own_weight = mine && weights ? load(weights + start + lane) : real(1);
+            const int length = last - start < 32 ? static_cast<int>(last - start) : 32;
+            for (int i = 0; i < length; i += AHEAD) {
+                real v[AHEAD][N];
 #pragma unroll
-            for (int j = 0; j < N; j++) sum[j] += v[j] * weight;
+                for (int k = 0; k < AHEAD; k++) {
+                    const int64 index = __shfl_sync(0xffffffffu, own, i + k);
+                    if (i + k < length && column < width) {
+                        if (index >= 0 && index < size) load<N>(table + index * width + column, v[k]);
+                        else
+                            for (int j = 0; j < N; j++) v[k][j] = not_a_number();
+                    }
+                }
+#pragma unroll
+                for (int k = 0; k < AHEAD; k++) {
+                    const real weight = __shfl_sync(0xffffffffu, own_weight, i + k);
+                    if (i + k < length && column < width)
+#pragma unroll
+                        for (int j = 0; j < N; j++) sum[j] += v[k][j] * weight;
+                }
+            }
         }
+        if (column < width) {
 #pragma unroll
-        for (int j = 0; j < N; j++) sum[j] *= share;
-        store<N>(out + column, sum);
+            for (int j = 0; j < N; j++) sum[j] *= share;
+            store<N>(out + column, sum);
+        }
     }
 }
 
@@ -96,7 +116,7 @@ ROW_KERNEL bag_weights(const int64* indices, const int* bag_of, const scalar* ta
 // `tails` (where it begins), one row a chunk, for `join_runs`. Rows: `source` says which row of `values` a position has,
 // `share` what it counts; both may be null.
 
-constexpr int CHUNK = 32, AHEAD = 4;  // the second divides the first
+constexpr int CHUNK = 32, ROWS = 4;  // the second divides the first
 
 template <int N>
 DEVICE void sum_chunk(const unsigned* keys, const int* positions, const scalar* values, const int* source,
@@ -115,15 +135,15 @@ DEVICE void sum_chunk(const unsigned* keys, const int* positions, const scalar* 
         const int64 column = base + threadIdx.x * N;
         real sum[N] = {};
         bool open = begun;
-        for (int i = 0; i < length; i += AHEAD) {
-            real v[AHEAD][N];  // several rows are asked for before the first is waited for
+        for (int i = 0; i < length; i += ROWS) {
+            real v[ROWS][N];  // several rows are asked for before the first is waited for
 #pragma unroll
-            for (int k = 0; k < AHEAD; k++) {
+            for (int k = 0; k < ROWS; k++) {
                 const int64 row = __shfl_sync(0xffffffffu, own_row, i + k);
                 if (i + k < length && column < width) load<N>(values + row * width + column, v[k]);
             }
 #pragma unroll
-            for (int k = 0; k < AHEAD; k++) {
+            for (int k = 0; k < ROWS; k++) {
                 const unsigned key = __shfl_sync(0xffffffffu, own_key, i + k);
                 const real weight = __shfl_sync(0xffffffffu, own_share, i + k);
                 const unsigned following = __shfl_sync(0xffffffffu, own_key, (i + k + 1) % 32);
