@@ -91,13 +91,14 @@ def test_cublaslt_takes_the_bias(gpu: Any) -> None:
     lt.products.clear()
     functional.linear(x, w, b, activation="relu")
     functional.linear(x, w, None, activation="relu")
-    assert lt.products == [(3, 5, 4, 68, 4)]
+    functional.linear(x, w, b, activation="gelu")
+    assert lt.products == [(3, 5, 4, 68, 6), (3, 5, 4, 68, 4)]
     lt.unknown.add(70)
     try:
         double = functional.linear(*(a.astype("d") for a in (x, w, b)), activation=None)
     finally:
         lt.unknown.clear()
-    assert read(double).tolist() == [[5.0] * 3] * 5 and len(lt.products) == 1
+    assert read(double).tolist() == [[5.0] * 3] * 5 and len(lt.products) == 2
 
 
 @pytest.mark.parametrize("name", ["tf32", "bfloat16", "float16"])

@@ -6,6 +6,7 @@ from portable_nn.kernels.cupy import (  # noqa: F401  (each registers its kernel
     activations,
     attention,
     batch_norm,
+    cudnn_attention,
     dropout,
     embedding,
     feeding,

@@ -1,4 +1,4 @@
-"""Products with a bias added to every row, through cublasLt: one pass over the result less than a kernel of ours.
+"""Products with a bias added to every row, and relu, through cublasLt: a pass over the result less than by our kernel.
 
 A plan (layouts and cublasLt's choice of an algorithm) is made once for each shape, layout, alignment and dtype, by each
 thread for each device; a captured step makes its plans in its first runs.
@@ -24,18 +24,18 @@ _PLANS = 1024
 # cublasLtMatmulDescAttributes_t, cublasLtMatmulPreferenceAttributes_t and cublasLtEpilogue_t
 _TRANSA, _TRANSB, _EPILOGUE, _BIAS_POINTER = 3, 4, 7, 8
 _WORKSPACE_BYTES, _ALIGNMENTS = 1, (5, 6, 7, 8)
-_BIAS = 4
+_BIAS, _RELU_BIAS = 4, 6
 
 
 class Plan:
-    """One product of cublasLt: D = op(A) op(B) + bias, columns first."""
+    """One product of cublasLt: D = f(op(A) op(B) + bias), columns first."""
 
     def __init__(self, lt: Any, handle: int, key: tuple) -> None:
-        _, m, k, n, (a_kind, a_turned, a_leading), (b_kind, b_turned, b_leading), kind, compute, aligned = key
+        _, m, k, n, (a_kind, a_turned, a_leading), (b_kind, b_turned, b_leading), kind, compute, aligned, relu = key
         self.lt, self.handle, self.scalars = lt, handle, _POINTERS[compute == FLOAT64]
         self.description = lt.matmul_desc_create(compute, TYPES["d" if compute == FLOAT64 else "f"])
         for attribute, value in ((_TRANSA, np.int32(b_turned)), (_TRANSB, np.int32(a_turned)),
-                                 (_EPILOGUE, np.uint32(_BIAS))):
+                                 (_EPILOGUE, np.uint32(_RELU_BIAS if relu else _BIAS))):
             self._set(attribute, np.asarray(value))
         self.bias = np.zeros(1, np.int64)
         self.layouts = (lt.matrix_layout_create(b_kind, *((k, n) if b_turned else (n, k)), b_leading),
@@ -112,8 +112,8 @@ def _alignment(*pointers: int) -> int:
     return next(n for n in (16, 8, 4, 2, 1) if not any(p % n for p in pointers))
 
 
-def biased_product(x: Any, weight: Any, bias: Any, dtype: Any, compute: int, kind: int | None) -> Any:
-    """x weightᵀ + bias for matrices none of whose lengths is 0, or None where cublasLt has no algorithm for it.
+def biased_product(x: Any, weight: Any, bias: Any, dtype: Any, compute: int, kind: int | None, relu: bool) -> Any:
+    """x weightᵀ + bias, or its relu, for matrices that are not empty; None where cublasLt has no algorithm for it.
 
     `kind` is the cudaDataType of x and weight where their dtype is not what they hold. The bias must begin at a
     multiple of 16 bytes: cublasLt refuses others late, when it runs.
@@ -125,7 +125,7 @@ def biased_product(x: Any, weight: Any, bias: Any, dtype: Any, compute: int, kin
     out = empty((x.shape[0], weight.shape[0]), dtype)
     aligned = (_alignment(b.pointer), _alignment(a.pointer), *[_alignment(out.data.ptr)] * 2)
     key = (cupy.cuda.runtime.getDevice(), x.shape[0], x.shape[1], weight.shape[0], (a.kind, a.transposed, a.leading),
-           (b.kind, b.transposed, b.leading), TYPES[out.dtype.char], compute, aligned)
+           (b.kind, b.transposed, b.leading), TYPES[out.dtype.char], compute, aligned, relu)
     plan = _plan(key)
     if plan is None:
         return None

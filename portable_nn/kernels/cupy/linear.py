@@ -31,10 +31,10 @@ def _run(x: Any, weight: Any, bias: Any, activation: str | None, precision: str 
     """The result as a matrix, what its slope is computed from, and x as a matrix."""
     rows = x if x.ndim == 2 else x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
     bias = None if bias is None else contiguous(bias)
-    y, added = biased_product(rows, weight, bias, precision)
+    y, added = biased_product(rows, weight, bias, activation == "relu", precision)
     bias = None if added else bias
-    if bias is None and activation is None:
-        return y, None, rows
+    if bias is None and (activation is None or (added and activation == "relu")):
+        return y, y, rows
     out = empty(y.shape, y.dtype) if activation == "gelu" else y
     _finish(y, bias, out, activation)
     return out, y, rows
@@ -43,7 +43,7 @@ def _run(x: Any, weight: Any, bias: Any, activation: str | None, precision: str 
 def forward(x: Any, weight: Any, bias: Any, *, activation: str | None) -> tuple[Any, Any]:
     precision = chosen_precision()
     out, kept, rows = _run(x, weight, bias, activation, precision)
-    saved = rows, weight, kept, activation, x.shape, precision
+    saved = rows, weight, None if activation is None else kept, activation, x.shape, precision
     return out if x.ndim == 2 else out.reshape(*x.shape[:-1], weight.shape[0]), saved
 
 

@@ -16,8 +16,8 @@ from portable_nn.kernels.cupy import blas, blaslt
 from portable_nn.kernels.cupy.launch import contiguous, empty, kernel
 
 #: The dtypes' characters of the precisions that arguments are converted to, and their cudaDataType.
-_HALVES = {"bfloat16": ("E", 14), "float16": ("e", 2)}
-_UINT16 = cupy.dtype("uint16")
+HALVES = {"bfloat16": ("E", 14), "float16": ("e", 2)}
+_UINT16, _FLOAT32 = cupy.dtype("uint16"), cupy.dtype("float32")
 FLOATING = frozenset(blas.TYPES)
 
 
@@ -58,15 +58,16 @@ def _prepared(a: Any, b: Any, precision: str | None) -> tuple[Any, Any, int, int
         return a, b, blas.FLOAT32, None
     if precision == "tf32":
         return a, b, blas.TF32, None
-    half, kind = _HALVES[precision]
+    half, kind = HALVES[precision]
     return cast(a, half), cast(b, half), blas.FLOAT32, kind
 
 
-def biased_product(x: Any, weight: Any, bias: Any, precision: str | None) -> tuple[Any, bool]:
-    """x weightᵀ of matrices, computing float32 in `precision`; and whether the bias (contiguous, or None) is in it."""
+def biased_product(x: Any, weight: Any, bias: Any, relu: bool, precision: str | None) -> tuple[Any, bool]:
+    """x weightᵀ of matrices, computing float32 in `precision`; and whether the bias (contiguous, or None) is in it, and
+    then relu too if it is wanted."""
     if bias is not None and blas.usable() and x.size and weight.size:
         a, b, compute, kind = _prepared(x, weight, precision)
-        out = blaslt.biased_product(a, b, bias, x.dtype, compute, kind)
+        out = blaslt.biased_product(a, b, bias, x.dtype, compute, kind, relu)
         if out is not None:
             return out, True
     return product(x, cupy.swapaxes(weight, 0, 1), precision), False
@@ -88,6 +89,16 @@ def cast(x: Any, char: str) -> Any:
     out = empty(x.shape, _UINT16)
     if x.size:
         kernel("cast", "cast", char)((-(-x.size // 2048),), (256,), (x, out, x.size))
+    return out
+
+
+def widen(x: Any, char: str) -> Any:
+    """What `cast` made, or half precision itself, as float32; of four axes, in the order in which they lie."""
+    if not x.flags.c_contiguous:
+        return cupy.swapaxes(widen(cupy.swapaxes(x, 1, 2), char), 1, 2)
+    out = empty(x.shape, _FLOAT32)
+    if x.size:
+        kernel("cast", "widen_all", char)((-(-x.size // 2048),), (256,), (x, out, x.size))
     return out
 
 

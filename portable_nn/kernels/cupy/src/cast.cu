@@ -20,3 +20,20 @@ KERNEL cast(const float* x, scalar* out, int64 count) {
         }
     }
 }
+
+// And back again.
+KERNEL widen_all(const scalar* x, float* out, int64 count) {
+    const bool wide = aligned(x) && aligned(out);
+    FOR_ALL(i, 8, count) {
+        if (wide && i + 8 <= count) {
+            const Pack<scalar, 8> pack = *reinterpret_cast<const Pack<scalar, 8>*>(x + i);
+            Pack<float, 4> parts[2];
+#pragma unroll
+            for (int j = 0; j < 8; j++) parts[j / 4].at[j % 4] = static_cast<float>(widen(pack.at[j]));
+            reinterpret_cast<Pack<float, 4>*>(out + i)[0] = parts[0];
+            reinterpret_cast<Pack<float, 4>*>(out + i)[1] = parts[1];
+        } else {
+            for (int64 j = i; j < count && j < i + 8; j++) out[j] = static_cast<float>(widen(x[j]));
+        }
+    }
+}

@@ -1,4 +1,4 @@
-"""cublasLtMatmul with a bias as NVIDIA documents it, over host memory; attributes are read from the bytes given."""
+"""cublasLtMatmul with a bias, and relu, as NVIDIA documents it, over host memory; attributes are read from bytes."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def matmul(light_handle: int, compute_desc: int, alpha: int, a: int, adesc: int,
     description, left, right, out = (_objects[x] for x in (compute_desc, adesc, bdesc, ddesc))
     compute, values = description["compute"], description["values"]
     check(workspace, workspace_size_in_bytes)
-    if stream != cupy.cuda.get_current_stream().ptr or values[7] != 4 or (c, cdesc) != (d, ddesc):
+    if stream != cupy.cuda.get_current_stream().ptr or values[7] not in (4, 6) or (c, cdesc) != (d, ddesc):
         raise InvalidValue("another stream, epilogue or C than is expected")
     for pointer, alignment in zip((a, b, c, d), np.frombuffer(ctypes.string_at(algo, 32), "<u8"), strict=True):
         if pointer % int(alignment):
@@ -99,7 +99,7 @@ def matmul(light_handle: int, compute_desc: int, alpha: int, a: int, adesc: int,
     check_types(left["type"], right["type"], out["type"], compute)
     if (scalar(alpha, compute), scalar(beta, compute)) != (1, 0):
         raise InvalidValue("α other than 1 or β other than 0")
-    turned, bias = (values[3], values[4]), values[8]
+    turned, bias, relu = (values[3], values[4]), values[8], values[7] == 6
     products.append((out["rows"], out["columns"], left["rows"] if turned[0] else left["columns"], compute, values[7]))
 
     def run() -> None:
@@ -109,7 +109,8 @@ def matmul(light_handle: int, compute_desc: int, alpha: int, a: int, adesc: int,
         result = view(d, out["type"], out["rows"], out["columns"], out["leading"])
         added = view(bias, out["type"], out["rows"], 1, out["rows"])
         with np.errstate(all="ignore"):
-            result[...] = (made + added.astype(made.dtype)).astype(result.dtype)
+            made = made + added.astype(made.dtype)
+            result[...] = (np.where(made <= 0, 0, made) if relu else made).astype(result.dtype)
 
     run()
     kept = [check(pointer, 1) for pointer in (a, b, d, bias)]
