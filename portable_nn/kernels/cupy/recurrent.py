@@ -19,9 +19,9 @@ from portable_nn.kernels.cupy.launch import as_int64, contiguous, empty, is_floa
 #: Hidden units whose weights fit into a block's registers, by dtype. Every GPU has 65,536 of them a block, and 255 a
 #: thread at most; four threads a unit, with H weights each (of two registers for float64), leave 72 to compute with.
 MOST_HIDDEN = {"f": 96, "e": 96, "E": 96, "d": 64}
-#: The same for a cluster of eight blocks, of 32 units each; and rows of a batch beyond which a product for each step is
-#: quicker: some 16 clusters run at once, of 8 rows each.
-MOST_OF_CLUSTER, MOST_ROWS = 256, 512
+#: The same for a cluster of eight blocks, of 32 units each; rows times blocks up to which clusters were quicker than a
+#: product for each step, on an H100; and how many clusters of eight run at once there.
+MOST_OF_CLUSTER, MOST_WORK, CLUSTERS = 256, 2048, 12
 _CLUSTER_LAUNCH = 120  # cudaDevAttrClusterLaunch, which CuPy has no name for
 
 
@@ -100,13 +100,18 @@ def has_clusters(device: int) -> bool:
     return cupy.cuda.runtime.deviceGetAttribute(_CLUSTER_LAUNCH, device) == 1
 
 
+def blocks_of(hidden: int) -> int:
+    """Blocks of a cluster."""
+    return 4 if hidden <= 128 else 8
+
+
 def way_of(sequence: Sequence, *, clusters: bool = False) -> str | None:
     """What goes through the whole sequence in one launch: "sequence", a "cluster" of blocks if there is a kernel for
     that, or None."""
     batch, _, hidden = sequence.sizes
     if hidden <= MOST_HIDDEN[sequence.char]:
         return "sequence"
-    if (clusters and hidden <= MOST_OF_CLUSTER and batch <= MOST_ROWS and sequence.char != "d"
+    if (clusters and hidden <= MOST_OF_CLUSTER and batch * blocks_of(hidden) <= MOST_WORK and sequence.char != "d"
             and has_clusters(cupy.cuda.runtime.getDevice())):
         return "cluster"
     return None
@@ -126,11 +131,12 @@ def take_all(operation: str, way: str, suffix: str, sequence: Sequence, arrays: 
 
 
 def launch_clusters(file: str, name: str, sequence: Sequence, arguments: tuple) -> None:
-    """Launch blocks in clusters of 4 or 8, for up to 128 and 256 units."""
+    """Launch blocks in clusters of 4 or 8, for 8 rows each, or 16 where that would be more clusters than run at once."""
     batch, _, hidden = sequence.sizes
-    blocks = 4 if hidden <= 128 else 8
-    function = kernel(file, name, sequence.char, f"HIDDEN={hidden}", f"CLUSTER={blocks}", "THREADS=256")
-    function((-(-batch // 8) * blocks,), (256,), arguments)
+    blocks = blocks_of(hidden)
+    passes = 2 if blocks == 8 and batch > 8 * CLUSTERS else 1
+    defines = (f"HIDDEN={hidden}", f"CLUSTER={blocks}", f"PASSES={passes}", "THREADS=256")
+    kernel(file, name, sequence.char, *defines)((-(-batch // (8 * passes)) * blocks,), (256,), arguments)
 
 
 def multiply_step(sequence: Sequence, h: Any, weight: Any) -> Any:

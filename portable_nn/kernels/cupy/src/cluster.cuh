@@ -1,6 +1,6 @@
-// What goes through a sequence in a cluster of blocks (from Hopper on): CLUSTER blocks of 256 threads share the weights of
-// up to 32 units each, in registers, and go through 8 rows of the batch together; what all need lies in the shared memory
-// of each, written by its owners over the cluster's own network.
+// What goes through a sequence in a cluster of blocks (from Hopper on): CLUSTER blocks of 256 threads share the weights,
+// of up to 32 units each, in registers, and go through PASSES times 8 rows of the batch together; what all need lies in
+// the shared memory of each, written by its owners over the cluster's own network.
 //
 // In the emulator, where one block runs at a time, a cluster is one block of (256, CLUSTER) threads.
 #pragma once
@@ -54,18 +54,27 @@ DEVICE void clear(Room& room) {
     for (int i = threadIdx.x; i < static_cast<int>(sizeof(Room) / sizeof(real)); i += 256) all[i] = 0;
 }
 
-// Sums over a quad of N numbers for each of the 8 rows: lane q gets those of the rows 2 q and 2 q + 1.
-template <int N>
-DEVICE void quad_scatter_rows(const real (&x)[ROWS][N], real (&out)[2][N]) {
-    const bool high = lane_of_quad() & 2, odd = lane_of_quad() & 1;
+// The products of eight rows' vectors with the weights of eight lanes: lane r gets the sums of row r.
+template <int OUTPUTS, int LENGTH, class Line>
+DEVICE void multiply_rows(const Weights<OUTPUTS, LENGTH, 8>& weights, const Line (&lines)[ROWS], real (&out)[OUTPUTS]) {
+    const bool high = threadIdx.x & 4, middle = threadIdx.x & 2, low = threadIdx.x & 1;
+    real half[4][OUTPUTS];
 #pragma unroll
-    for (int n = 0; n < N; n++) {
-        real half[4];
+    for (int r = 0; r < 4; r++) {
+        real first[OUTPUTS], second[OUTPUTS];
+        weights.multiply(lines[r], first);
+        weights.multiply(lines[r + 4], second);
 #pragma unroll
-        for (int r = 0; r < 4; r++)
-            half[r] = (high ? x[r + 4][n] : x[r][n]) + __shfl_xor_sync(ALL, high ? x[r][n] : x[r + 4][n], 2);
+        for (int o = 0; o < OUTPUTS; o++)
+            half[r][o] = (high ? second[o] : first[o]) + __shfl_xor_sync(ALL, high ? first[o] : second[o], 4);
+    }
+#pragma unroll
+    for (int o = 0; o < OUTPUTS; o++) {
+        real quarter[2];
 #pragma unroll
         for (int r = 0; r < 2; r++)
-            out[r][n] = (odd ? half[r + 2] : half[r]) + __shfl_xor_sync(ALL, odd ? half[r] : half[r + 2], 1);
+            quarter[r] = (middle ? half[r + 2][o] : half[r][o])
+                         + __shfl_xor_sync(ALL, middle ? half[r][o] : half[r + 2][o], 2);
+        out[o] = (low ? quarter[1] : quarter[0]) + __shfl_xor_sync(ALL, low ? quarter[0] : quarter[1], 1);
     }
 }

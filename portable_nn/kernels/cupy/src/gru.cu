@@ -1,7 +1,7 @@
 // GRU: a kernel that goes through a whole sequence (compiled with HIDDEN), and one for a step of any width.
 //
-// `gates` (B, T, 3 H) holds x W_ihᵀ before a step, r, z, n after it, and after the step back the gradients of those sums:
-// a = x W_ihᵀ + b_ih. b_n = h W_hnᵀ + b_hn and h before each step are kept for a backward pass alone. The gradients of
+// `gates` (B, T, 3 H) holds x W_ihᵀ before a step, r, z, n after it, and after the step back the gradients of
+// x W_ihᵀ + b_ih. b_n = h W_hnᵀ + b_hn and h before each step are kept for a backward pass alone. The gradients of
 // h W_hhᵀ + b_hh are `g_hidden` (B, T, 3 H).
 // Variants: ; HIDDEN=64 THREADS=256; HIDDEN=5 THREADS=32
 #include "recurrent.cuh"
@@ -24,8 +24,8 @@ DEVICE int64 gate_at(int64 index) {
 }
 
 KERNEL __launch_bounds__(THREADS) gru_sequence(scalar* gates, const scalar* weight, const scalar* bias_ih,
-        const scalar* bias_hh, const scalar* h_first, const int64* lengths, scalar* y, scalar* b_n_kept, scalar* h_before,
-        scalar* h_last, int64 steps, int64 reverse) {
+        const scalar* bias_hh, const scalar* h_first, const int64* lengths, scalar* y, scalar* b_n_kept,
+        scalar* h_before, scalar* h_last, int64 steps, int64 reverse) {
     __shared__ Vector<H> vectors[2];
     const int64 row = blockIdx.x, length = length_of(lengths, row, steps);
     const int q = lane_of_quad(), unit = unit_of_thread();
@@ -72,8 +72,8 @@ struct Read {
     real gate, h, g_y;
 };
 
-DEVICE Read read_step(const scalar* gates, const scalar* b_n, const scalar* h_before, const scalar* g_y, int64 row, int64 k,
-                      int64 steps, int64 reverse) {
+DEVICE Read read_step(const scalar* gates, const scalar* b_n, const scalar* h_before, const scalar* g_y, int64 row,
+                      int64 k, int64 steps, int64 reverse) {
     if (k < 0 || unit_of_thread() >= H) return {};
     const int64 index = index_of(row, k, steps, reverse), at = index * H + unit_of_thread();
     return {lane_of_quad() == 2 ? load(b_n + at) : load(gates + gate_at(index)), load(h_before + at),
@@ -121,9 +121,9 @@ KERNEL __launch_bounds__(THREADS) gru_sequence_back(scalar* gates, scalar* g_hid
 }
 #else
 // The k-th step of all rows, whose h W_hhᵀ is `product` (B, 3 H); h_now (B, H) is h before it, and after it.
-KERNEL gru_step(scalar* gates, const scalar* product, const scalar* bias_ih, const scalar* bias_hh, const int64* lengths,
-                scalar* y, scalar* b_n_kept, scalar* h_before, scalar* h_now, int64 count, int64 hidden, int64 steps,
-                int64 k, int64 reverse) {
+KERNEL gru_step(scalar* gates, const scalar* product, const scalar* bias_ih, const scalar* bias_hh,
+                const int64* lengths, scalar* y, scalar* b_n_kept, scalar* h_before, scalar* h_now, int64 count,
+                int64 hidden, int64 steps, int64 k, int64 reverse) {
     FOR_ALL(i, 1, count) {
         const int64 row = i / hidden, unit = i % hidden;
         const Step now = step_of(row, k, length_of(lengths, row, steps), steps, reverse);
@@ -148,8 +148,8 @@ KERNEL gru_step(scalar* gates, const scalar* product, const scalar* bias_ih, con
     }
 }
 
-// The way back: the gradient of h after the step is `through` + `held`, before the first g_h_last or null; d (B, 3 H) is
-// for the product that makes the next `through`; `held` (B, H) is what passes by it.
+// The way back: the gradient of h after the step is `through` + `held`, before the first g_h_last or null; d (B, 3 H)
+// is for the product that makes the next `through`; `held` (B, H) is what passes by it.
 KERNEL gru_step_back(scalar* gates, scalar* g_hidden, scalar* d, const int64* lengths, const scalar* b_n,
                      const scalar* h_before, const scalar* g_y, const scalar* through, real* held, int64 count,
                      int64 hidden, int64 steps, int64 k, int64 reverse) {

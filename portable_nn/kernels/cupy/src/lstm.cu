@@ -7,8 +7,8 @@
 
 #ifdef HIDDEN
 KERNEL __launch_bounds__(THREADS) lstm_sequence(scalar* gates, const scalar* weight, const scalar* bias_ih,
-        const scalar* bias_hh, const scalar* h_first, const scalar* c_first, const int64* lengths, scalar* y, real* c_kept,
-        scalar* h_before, scalar* h_last, scalar* c_last, int64 steps, int64 reverse) {
+        const scalar* bias_hh, const scalar* h_first, const scalar* c_first, const int64* lengths, scalar* y,
+        real* c_kept, scalar* h_before, scalar* h_last, scalar* c_last, int64 steps, int64 reverse) {
     __shared__ Vector<H> vectors[2];
     const int64 row = blockIdx.x;
     const int q = lane_of_quad(), unit = unit_of_thread(), place = q * H + unit;
@@ -58,8 +58,8 @@ struct Read {
     real gate, c_before, g_y;
 };
 
-DEVICE Read read_step(const scalar* gates, const real* c_kept, const scalar* c_first, const scalar* g_y, int64 row, int64 k,
-                      int64 steps, int64 reverse) {
+DEVICE Read read_step(const scalar* gates, const real* c_kept, const scalar* c_first, const scalar* g_y, int64 row,
+                      int64 k, int64 steps, int64 reverse) {
     const int q = lane_of_quad(), unit = unit_of_thread();
     if (k < 0 || unit >= H) return {};
     const int64 at = index_of(row, k, steps, reverse);
@@ -116,11 +116,11 @@ KERNEL __launch_bounds__(THREADS) lstm_sequence_back(scalar* gates, const scalar
     if (active && q == 1) store(g_c_first + row * H + unit, g_c);
 }
 #else
-// The k-th step of all rows, whose h W_hhᵀ is `product` (B, 4 H); h_now (B, H) is h before it, and after it. c_now (B, H)
-// is what takes the place of c_kept where nothing is kept.
-KERNEL lstm_step(scalar* gates, const scalar* product, const scalar* bias_ih, const scalar* bias_hh, const scalar* c_first,
-                 const int64* lengths, scalar* y, real* c_kept, real* c_now, scalar* h_before, scalar* h_now,
-                 scalar* c_last, int64 count, int64 hidden, int64 steps, int64 k, int64 reverse) {
+// The k-th step of all rows, whose h W_hhᵀ is `product` (B, 4 H); h_now (B, H) is h before it, and after it. c_now
+// (B, H) is what takes the place of c_kept where nothing is kept.
+KERNEL lstm_step(scalar* gates, const scalar* product, const scalar* bias_ih, const scalar* bias_hh,
+                 const scalar* c_first, const int64* lengths, scalar* y, real* c_kept, real* c_now, scalar* h_before,
+                 scalar* h_now, scalar* c_last, int64 count, int64 hidden, int64 steps, int64 k, int64 reverse) {
     FOR_ALL(n, 1, count) {
         const int64 row = n / hidden, unit = n % hidden;
         const Step now = step_of(row, k, length_of(lengths, row, steps), steps, reverse);
@@ -163,8 +163,8 @@ KERNEL lstm_step_back(scalar* gates, scalar* d, const scalar* c_first, const int
         scalar* own = gates + now.index * 4 * hidden + unit;
         const real c_before = k ? c_kept[index_of(row, k - 1, steps, reverse) * hidden + unit]
                                 : load_or_zero(c_first, n);
-        const Slopes s = slopes_of(load(own), load(own + hidden), load(own + 2 * hidden), load(own + 3 * hidden), c_before,
-                                   c_kept[now.index * hidden + unit]);
+        const Slopes s = slopes_of(load(own), load(own + hidden), load(own + 2 * hidden), load(own + 3 * hidden),
+                                   c_before, c_kept[now.index * hidden + unit]);
         const real into = g_h + load_or_zero(g_y, now.index * hidden + unit), to_c = g_c_after + into * s.through;
         const real gradients[4] = {s.i * to_c, s.f * to_c, s.g * to_c, s.o * into};
 #pragma unroll

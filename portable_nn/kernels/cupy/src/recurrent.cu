@@ -7,7 +7,8 @@ KERNEL mask_steps(const scalar* x, const int64* lengths, scalar* out, int64 coun
 }
 
 // Sums of two matrices over their rows; either result may be null.
-KERNEL sum_two(const scalar* x, const scalar* y, real* partial, scalar* first, scalar* second, int64 rows, int64 width) {
+KERNEL sum_two(const scalar* x, const scalar* y, real* partial, scalar* first, scalar* second, int64 rows,
+               int64 width) {
     sum_columns<2>(partial, {first, second}, rows, width, [=](int64 row, int64 column, real* sums) {
         sums[0] += load(x + row * width + column);
         sums[1] += load(y + row * width + column);

@@ -1,4 +1,4 @@
-// What LSTM and GRU share: where a step lies in memory, and the products of a kernel that goes through a whole sequence.
+// What LSTM and GRU share: where a step lies in memory, and products for kernels that go through a whole sequence.
 //
 // Arrays over steps are (B, T, ...). Steps are taken in order, or from the last to the first if `reverse`; those from a
 // row's length on (`lengths` may be null) leave its states as they are, and put out zeros.
@@ -33,9 +33,9 @@ DEVICE real gate_of(real x, bool is_tanh) {
 #ifdef HIDDEN
 // ---- one launch for a whole sequence
 //
-// A block goes through one row of the batch. Four neighbouring threads, a quad, have one hidden unit and keep its weights
-// in registers; each sums over a quarter of the vector that all are multiplied with, which lies in shared memory twice,
-// so that the next step's can be written while the last one's is read: one barrier a step.
+// A block goes through one row of the batch. Four neighbouring threads, a quad, have one hidden unit and keep its
+// weights in registers; each sums over a quarter of the vector that all are multiplied with, which lies in shared memory
+// twice, so that the next step's can be written while the last one's is read: one barrier a step.
 
 constexpr int H = HIDDEN;
 DEVICE int unit_of_thread() { return threadIdx.x / 4; }
@@ -43,11 +43,11 @@ DEVICE int lane_of_quad() { return threadIdx.x % 4; }
 
 typedef Pack<real, 4> Four;
 
-// A vector of `LENGTH`, filled up with zeros: lane q of a quad takes every fourth pack of four numbers from the q-th.
-template <int LENGTH>
+// A vector of `LENGTH`, filled up with zeros, for LANES neighbouring threads: each takes every LANES-th pack of four.
+template <int LENGTH, int LANES = 4>
 struct Vector {
-    static constexpr int EACH = (LENGTH + 15) / 16;  // packs of a lane
-    Four at[4 * EACH];
+    static constexpr int EACH = (LENGTH + 4 * LANES - 1) / (4 * LANES);  // packs of a lane
+    Four at[LANES * EACH];
     DEVICE void set(int i, real x) { at[i / 4].at[i % 4] = x; }
 };
 
@@ -58,27 +58,28 @@ DEVICE void clear(Vector<LENGTH>* vectors) {
 }
 
 // A lane's weights for OUTPUTS numbers: of output o and element k, weight[o * over + k * along].
-template <int OUTPUTS, int LENGTH>
+template <int OUTPUTS, int LENGTH, int LANES = 4>
 struct Weights {
-    real of[OUTPUTS][4 * Vector<LENGTH>::EACH];
+    static constexpr int EACH = Vector<LENGTH, LANES>::EACH;
+    real of[OUTPUTS][4 * EACH];
 
     DEVICE void read(const scalar* weight, int64 over, int64 along, bool active) {
 #pragma unroll
         for (int o = 0; o < OUTPUTS; o++)
 #pragma unroll
-            for (int i = 0; i < 4 * Vector<LENGTH>::EACH; i++) {
-                const int k = (i / 4 * 4 + lane_of_quad()) * 4 + i % 4;
+            for (int i = 0; i < 4 * EACH; i++) {
+                const int k = (i / 4 * LANES + threadIdx.x % LANES) * 4 + i % 4;
                 of[o][i] = active && k < LENGTH ? load(weight + o * over + k * along) : real(0);
             }
     }
 
     // This lane's share of the products; CHAINS sums at once for each output, for the time that an addition takes.
-    DEVICE void multiply(const Vector<LENGTH>& vector, real (&sums)[OUTPUTS]) const {
+    DEVICE void multiply(const Vector<LENGTH, LANES>& vector, real (&sums)[OUTPUTS]) const {
         constexpr int CHAINS = OUTPUTS > 2 ? 1 : 4;
         real parts[OUTPUTS][CHAINS] = {};
 #pragma unroll
-        for (int i = 0; i < Vector<LENGTH>::EACH; i++) {
-            const Four x = vector.at[4 * i + lane_of_quad()];
+        for (int i = 0; i < EACH; i++) {
+            const Four x = vector.at[LANES * i + threadIdx.x % LANES];
 #pragma unroll
             for (int e = 0; e < 4; e++)
 #pragma unroll
