@@ -104,9 +104,8 @@ class Fused:
             forward, backward, asked = self.forward, self.backward, self.asked
         out, saved = forward(*raw, **options)
         kept_out = out if self.needs_out is None or self.needs_out(**options) else None
-        if asked == _COMMON:
-            values = (saved, needs)
-        else:
+        values = (saved, needs)
+        if asked != _COMMON:
             known = dict(options, out=kept_out, saved=saved, needs=needs)
             known.update(zip(self.arguments, raw))
             values = tuple([known[name] for name in asked])
@@ -177,8 +176,11 @@ class FusedNode:
     sequence: int
 
     def pull(self, xp: Any, g: Any) -> Iterable[tuple[Any, Any]]:
-        """The gradients of the parents, by the forward's own backward."""
-        return zip(self.edges, self.backward(xp, g, *self.values), strict=True)
+        """The gradients of the parents, by the forward's own backward; it alone holds what was saved, so that a kernel
+        whose forward saved a list can empty it and let go of each array once used."""
+        edges, values = self.edges, self.values
+        self.free()
+        return zip(edges, self.backward(xp, g, *values), strict=True)
 
     def pull_recorded(self, namespace: Any, g: Any) -> list[tuple[Any, Any]]:
         """The gradients as Tensors on the tape: the generic backward recorded, or the definition differentiated."""

@@ -109,7 +109,7 @@ def forward(x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None, *, activ
         by_rows(finish_gelu_with_slope, z, out, common=(b,))
     else:
         by_rows(_FINISH[activation], z, common=(b,))
-    return out.reshape(*x.shape[:-1], out.shape[1]), (rows, weight, z, activation, x.shape)
+    return out.reshape(*x.shape[:-1], out.shape[1]), [rows, weight, z, activation, x.shape]
 
 
 def infer(x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None, *, activation: str) -> np.ndarray:
@@ -120,12 +120,14 @@ def infer(x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None, *, activat
 
 def backward(xp: Any, g: Any, saved: Any, needs: Any) -> tuple:
     rows, weight, slope, activation, shape = saved
+    saved.clear()
     g = as_rows(g, slope.shape[1])
     if activation == "gelu":
         sums, g_z = sums_by_rows(through_gelu, 1, slope, g), slope    # the slope is nobody else's
     else:
         g_z = empty(slope.shape, slope.dtype)
         sums = sums_by_rows(_THROUGH[activation], 1, g_z, g, slope)
+    del slope  # its memory may be taken for what follows
     return (product(g_z, weight).reshape(shape) if needs[0] else None, product(g_z.T, rows) if needs[1] else None,
             sums[0] if needs[2] else None)
 

@@ -55,7 +55,7 @@ def forward(x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None, *, activ
     gelu = empty((rows.shape[0], weight.shape[0]), x.dtype) if activation == "gelu" else None
     slope = product(rows, weight.T, _finish(bias, activation, gelu))
     out = slope if gelu is None else gelu
-    saved = (rows, weight, None if activation is None else slope, activation, x.shape)
+    saved = [rows, weight, None if activation is None else slope, activation, x.shape]
     return out if x.ndim == 2 else out.reshape(*x.shape[:-1], out.shape[-1]), saved
 
 
@@ -66,11 +66,13 @@ def infer(x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None, *, activat
 
 def backward(xp: Any, g: Any, saved: Any, needs: Any) -> tuple:
     rows, weight, slope, activation, shape = saved
+    saved.clear()
     g = g.reshape(-1, weight.shape[0])
     if activation == "gelu":
         g = multiply_into(slope, g)  # it is nobody else's
     elif activation is not None:
         g = sweep(_BACKWARD[activation], slope, g)
+    del slope  # its memory may be taken for what follows
     g_x = g_weight = g_bias = None
     if needs[1]:
         g_weight = product(g.T, rows)
