@@ -131,7 +131,7 @@ def take_all(operation: str, way: str, suffix: str, sequence: Sequence, arrays: 
 
 
 def launch_clusters(file: str, name: str, sequence: Sequence, arguments: tuple) -> None:
-    """Launch blocks in clusters of 4 or 8, for 8 rows each, or 16 where that would be more clusters than run at once."""
+    """Launch blocks in clusters of 4 or 8, for 8 rows each, or 16 where more clusters would not run at once."""
     batch, _, hidden = sequence.sizes
     blocks = blocks_of(hidden)
     passes = 2 if blocks == 8 and batch > 8 * CLUSTERS else 1
