@@ -53,8 +53,8 @@ def tile(widest: int, char: str, squares: tuple[int, int]) -> tuple[int, int, in
     if head is None:
         return None
     for side in _SIDES:
-        numbers = squares[0] * side * (head + 1) + squares[1] * side * (side + 1)
-        size = numbers * (8 if char == "d" else 4)
+        real = 8 if char == "d" else 4
+        size = squares[0] * side * (head * real + 16) + squares[1] * side * (side * real + 16)
         if size + side * side <= _room(cupy.cuda.runtime.getDevice()):
             return head, side, size
     return None

@@ -1,6 +1,6 @@
 // Tiles of attention: what hides and drops scores, products of tiles, and reading and writing them.
 //
-// A block has 16 × 16 threads, (x, y), and each of them SIDE/16 × SIDE/16 scores: rows y, y + 16, …, columns x, x + 16, ….
+// A block has 16 × 16 threads, (x, y), and each of them SIDE/16 × SIDE/16 scores: rows y, y + 16, …, columns x, x + 16, …
 // Every array is (outer, inner, rows, width) with strides of its own, in elements; its width lies in a row. A mask has
 // bytes (outer, inner, queries, keys), not 0 where a key is hidden from a query.
 #pragma once
@@ -11,7 +11,11 @@
 #define SIDE 32
 #endif
 
-constexpr int SPAN = SIDE / 16, WIDTH = HEAD / 16, PITCH = HEAD + 1, STEP = SIDE + 1, THREADS = 256;
+constexpr int SPAN = SIDE / 16, WIDTH = HEAD / 16, THREADS = 256;
+// Numbers that shared memory gives a thread at once, 16 bytes; rows begin at multiples of them, and in other banks.
+constexpr int PIECE = 16 / sizeof(real), PITCH = HEAD + PIECE, STEP = SIDE + PIECE;
+// Of a sum's columns a thread has pieces too, so far as there are enough.
+constexpr int SHARE = WIDTH < PIECE ? WIDTH : PIECE;
 
 #define STRIDES(x) int64 x##_outer, int64 x##_inner, int64 x##_row
 #define AT(x) x + (lead / inner) * x##_outer + (lead % inner) * x##_inner, x##_row
@@ -48,6 +52,8 @@ DEVICE void read_tile(real* tile, const scalar* x, int64 stride, int64 first, in
     }
 }
 
+DEVICE int column_of(int c) { return (c / SHARE * 16 + threadIdx.x) * SHARE + c % SHARE; }
+
 DEVICE void write_tile(const real (&sums)[SPAN][WIDTH], scalar* x, int64 stride, int64 first, int64 rows, int width,
                        const real (&factor)[SPAN]) {
 #pragma unroll
@@ -55,11 +61,13 @@ DEVICE void write_tile(const real (&sums)[SPAN][WIDTH], scalar* x, int64 stride,
         const int64 row = first + threadIdx.y + 16 * i;
 #pragma unroll
         for (int c = 0; c < WIDTH; c++) {
-            const int column = threadIdx.x + 16 * c;
+            const int column = column_of(c);
             if (row < rows && column < width) store(x + row * stride + column, sums[i][c] * factor[i]);
         }
     }
 }
+
+DEVICE Pack<real, PIECE> piece(const real* p) { return *reinterpret_cast<const Pack<real, PIECE>*>(p); }
 
 // out = a bᵀ, of rows in tiles.
 DEVICE void scores_of(const real* a, const real* b, int width, real (&out)[SPAN][SPAN]) {
@@ -67,17 +75,19 @@ DEVICE void scores_of(const real* a, const real* b, int width, real (&out)[SPAN]
     for (int i = 0; i < SPAN; i++)
 #pragma unroll
         for (int j = 0; j < SPAN; j++) out[i][j] = 0;
-#pragma unroll 4
-    for (int d = 0; d < width; d++) {
-        real left[SPAN], right[SPAN];
+#pragma unroll 2
+    for (int d = 0; d < width; d += PIECE) {  // beyond the width are zeros
+        Pack<real, PIECE> left[SPAN], right[SPAN];
 #pragma unroll
-        for (int i = 0; i < SPAN; i++) left[i] = a[(threadIdx.y + 16 * i) * PITCH + d];
+        for (int i = 0; i < SPAN; i++) left[i] = piece(a + (threadIdx.y + 16 * i) * PITCH + d);
 #pragma unroll
-        for (int j = 0; j < SPAN; j++) right[j] = b[(threadIdx.x + 16 * j) * PITCH + d];
+        for (int j = 0; j < SPAN; j++) right[j] = piece(b + (threadIdx.x + 16 * j) * PITCH + d);
 #pragma unroll
-        for (int i = 0; i < SPAN; i++)
+        for (int n = 0; n < PIECE; n++)
 #pragma unroll
-            for (int j = 0; j < SPAN; j++) out[i][j] += left[i] * right[j];
+            for (int i = 0; i < SPAN; i++)
+#pragma unroll
+                for (int j = 0; j < SPAN; j++) out[i][j] += left[i].at[n] * right[j].at[n];
     }
 }
 
@@ -91,20 +101,27 @@ DEVICE void keep_scores(real* square, const real (&x)[SPAN][SPAN]) {
 // sums += square b, or squareᵀ b where TURNED.
 template <bool TURNED>
 DEVICE void add_product(const real* square, const real* b, real (&sums)[SPAN][WIDTH]) {
-#pragma unroll 2
-    for (int s = 0; s < SIDE; s++) {
-        real left[SPAN];
+    for (int s = 0; s < SIDE; s += PIECE) {
+        Pack<real, PIECE> left[SPAN];
 #pragma unroll
         for (int i = 0; i < SPAN; i++) {
             const int row = threadIdx.y + 16 * i;
-            left[i] = TURNED ? square[s * STEP + row] : square[row * STEP + s];
+            if (!TURNED) left[i] = piece(square + row * STEP + s);
+#pragma unroll
+            for (int n = 0; n < PIECE; n++)
+                if (TURNED) left[i].at[n] = square[(s + n) * STEP + row];
         }
 #pragma unroll
-        for (int c = 0; c < WIDTH; c++) {
-            const real right = b[s * PITCH + threadIdx.x + 16 * c];
+        for (int n = 0; n < PIECE; n++)
 #pragma unroll
-            for (int i = 0; i < SPAN; i++) sums[i][c] += left[i] * right;
-        }
+            for (int c = 0; c < WIDTH; c += SHARE) {
+                const Pack<real, SHARE> right = *reinterpret_cast<const Pack<real, SHARE>*>(
+                    b + (s + n) * PITCH + column_of(c));
+#pragma unroll
+                for (int k = 0; k < SHARE; k++)
+#pragma unroll
+                    for (int i = 0; i < SPAN; i++) sums[i][c + k] += left[i].at[n] * right.at[k];
+            }
     }
 }
 
