@@ -99,6 +99,22 @@ def test_recorded_in_a_graph(gpu: Any, cudnn: Any, rng: np.random.Generator) -> 
             np.testing.assert_array_equal(a.get(), b)
 
 
+def test_a_graph_that_cudnn_refuses(gpu: Any, cudnn: Any, capsys: pytest.CaptureFixture[str],
+                                    monkeypatch: pytest.MonkeyPatch) -> None:
+    """Our kernel takes the call, and one line says so."""
+    import cupy
+
+    if not hasattr(cupy, "is_stand_in"):
+        pytest.skip("the stand-in alone refuses a width of 104")
+    monkeypatch.setattr(notices, "_told", set())
+    x = cupy.ones((2, 6, 104), dtype="f")
+    with precision("bfloat16"):
+        for _ in range(2):
+            chosen = kernels.explain("attention", x, x, x, None, causal=False, scale=1.0, **OPTIONS)
+            assert chosen == "portable_nn.kernels.cupy.attention.forward"
+    assert "slower kernel" in capsys.readouterr().err
+
+
 def test_what_it_does_not_take(gpu: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """float32 itself, masks, dropout, odd widths go to our kernel; without cuDNN all, and one line says so."""
     import cupy
