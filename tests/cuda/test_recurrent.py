@@ -204,6 +204,34 @@ def test_twice_the_same(way: str, operation: str) -> None:
 
 
 @OPERATIONS
+def test_recorded(way: str, operation: str) -> None:
+    """A graph of forward and backward, replayed, gives what the calls themselves give, and follows its inputs."""
+    import cupy
+
+    from portable_nn.kernels.cupy import blas
+
+    if not blas.usable():
+        pytest.skip("CuPy's own products cannot be recorded")
+    arrays = [cupy.asarray(x.astype(np.float32)) for x in make(operation, 3, 4, 2, 5)[:-1]] + [None]
+    weights = [cupy.ones((3, 4, 5), dtype="f"), *[None] * STATES[operation]]
+    stream, pool = cupy.cuda.Stream(non_blocking=True), cupy.cuda.MemoryPool()
+    cupy.cuda.Device().synchronize()
+    with cupy.cuda.using_allocator(pool.malloc), stream:
+        for _ in range(2):
+            run(operation, arrays, weights, False)
+        stream.begin_capture()
+        out = run(operation, arrays, weights, False)
+        graph = stream.end_capture()
+        arrays[0] *= 2
+        expected = [x.get() for x in run(operation, arrays, weights, False)]
+        for _ in range(2):
+            graph.launch(stream)
+        stream.synchronize()
+        for actual, wanted in zip(out, expected, strict=True):
+            np.testing.assert_array_equal(actual.get(), wanted)
+
+
+@OPERATIONS
 def test_the_width_decides(gpu: Any, operation: str) -> None:
     """What fits into registers takes one launch, whatever the number of steps."""
     import cupy
