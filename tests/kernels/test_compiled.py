@@ -206,3 +206,21 @@ def test_where_machine_code_is_kept(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     nowhere = {**home, "HOME": str(tmp_path / "file"), "XDG_CACHE_HOME": str(tmp_path / "file")}
     assert run_copy(tmp_path, **nowhere) == ["0", "None"]
+
+
+def test_a_cache_that_numba_keeps_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    import numba
+
+    @compiled
+    def double(out: OutVector, x: Vector) -> None:
+        for i in range(out.size):
+            out[i] = 2.0 * x[i]
+
+    def uncached(function: Any, cache: bool = False, **options: Any) -> Any:
+        return object() if cache else njit(function, **options)
+
+    njit = numba.njit
+    monkeypatch.setattr(numba, "njit", uncached)
+    out = np.empty(3, dtype=np.float32)
+    double(out, np.arange(3, dtype=np.float32))
+    assert out.tolist() == [0, 2, 4]

@@ -161,7 +161,7 @@ def _compile(function: Callable[..., None], char: str) -> Any:
         made = numba.njit(specialised, cache=True, **_OPTIONS)
         file = made._cache._cache_file
         file._source_stamp = (*file._source_stamp, identity(function))
-    except RuntimeError:  # there is no folder that may be written to
+    except (RuntimeError, AttributeError):  # there is no folder that may be written to, or Numba's cache is another
         made = numba.njit(specialised, **_OPTIONS)
     made.compile(_signature(function, char))
     made.disable_compile()
