@@ -47,7 +47,11 @@ def prefetched(source: Iterator[Any], sender: Any, *, device: str, dtype: str,
 
     def send(parts: Any) -> tuple[Any, Any]:
         sender.begin()
-        placed = map_arrays(check(parts), place)
+        try:
+            placed = map_arrays(check(parts), place)
+        except BaseException:
+            sender.abandon()
+            raise
         return placed, sender.end()
 
     ended = False

@@ -118,6 +118,16 @@ def test_few_batches_are_on_their_way_and_none_is_left_behind(gpu: Any) -> None:
         next(batches)
 
 
+def test_a_batch_that_fails_half_way_is_waited_for(gpu: Any) -> None:
+    """Its first array is given back, which the copy stream must not write to any more."""
+    x = np.ones((4, 3), dtype=np.float32)
+    feed = Feed([(x, np.zeros(4, dtype=np.int64)), (x, np.array([None] * 4))], model_on("cuda:0"), batch_size=5)
+    with pytest.raises((TypeError, ValueError)):
+        list(feed.epoch(0))
+    assert [len(batch.y) for batch in Feed([(x, x)], feed.model, batch_size=5).epoch(0)] == [4]
+    feed._sender._stream.synchronize()
+
+
 @pytest.mark.parametrize("kept", [True, False])
 def test_fit_learns_the_same(gpu: Any, kept: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(prefetching, "SHARE", 0.25 if kept else 0.0)

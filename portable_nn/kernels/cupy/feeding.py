@@ -29,18 +29,20 @@ class Sender:
         with working_on(device):
             self._stream = cupy.cuda.Stream(non_blocking=True)
         self._event: Any = None
+        self._made: list[Any] = []  # arrays of the batch under way
         self._pinned: list[Any] = []
         self._sent: deque[tuple[Any, list[Any]]] = deque()  # pinned memory, until its copy is done
 
     def begin(self) -> None:
         """Begin a batch."""
         self._stream.wait_event(cupy.cuda.get_current_stream().record())
-        self._pinned = []
+        self._made, self._pinned = [], []
 
     def send(self, x: np.ndarray, dtype: np.dtype) -> Any:
         """Start the copy of one array of the batch, cast to `dtype`."""
         with working_on(self.device):
             out = empty(x.shape, dtype)
+            self._made.append(out)
             if out.nbytes:
                 memory = cupy.cuda.alloc_pinned_memory(out.nbytes)
                 host = np.frombuffer(memory, dtype=dtype, count=out.size).reshape(x.shape)
@@ -52,12 +54,18 @@ class Sender:
 
     def end(self) -> Any:
         """End the batch; returns what `take` is to be given."""
-        event = self._stream.record()
+        event, self._made = self._stream.record(), []
         self._sent.append((event, self._pinned))
         while len(self._sent) > 4:
             done, _ = self._sent.popleft()
             done.synchronize()
         return event
+
+    def abandon(self) -> None:
+        """Give up a batch that was begun: its memory is given back, but not before it has been written to."""
+        made = self._made
+        self.take(self.end())
+        made.clear()
 
     @staticmethod
     def take(event: Any) -> None:

@@ -110,12 +110,15 @@ class Stream:
     def synchronize(self) -> None:
         if self.is_capturing():
             raise CUDARuntimeError("cudaErrorStreamCaptureUnsupported: not permitted when stream is capturing")
+        finish_copies(self.ptr)
 
     def record(self, event: Any = None) -> Any:
-        return event or Event()
+        event = event or Event()
+        event.stream = self.ptr
+        return event
 
     def wait_event(self, event: Any) -> None:
-        pass
+        finish_copies(event.stream)
 
     @property
     def done(self) -> bool:
@@ -130,11 +133,13 @@ class Event:
     def __init__(self, *arguments: Any, **options: Any) -> None:
         pass
 
+    stream = 0
+
     def record(self, stream: Any = None) -> None:
-        pass
+        self.stream = (stream or current_stream()).ptr
 
     def synchronize(self) -> None:
-        pass
+        finish_copies(self.stream)
 
     done = True
 
@@ -154,8 +159,25 @@ def record(step: Callable[[], None]) -> None:
         steps.append(step)
 
 
+#: Copies that were given to a stream beside the current one, until something waits for it.
+_under_way: dict[int, list[tuple[int, int, int]]] = {}
+
+
+def finish_copies(stream: int) -> None:
+    """Make the copies that a stream was given; memory that they write to must still be somebody's."""
+    from cupy import _memory
+
+    for target, source, size in _under_way.pop(stream, ()):
+        if not _memory.is_taken(target):
+            raise CUDARuntimeError("an array was given back while a stream was still to write to it")
+        ctypes.memmove(target, source, size)
+
+
 def copy_memory(target: int, source: int, size: int, kind: int, stream: int) -> None:
     """cudaMemcpyAsync."""
+    if stream != current_stream().ptr:
+        _under_way.setdefault(stream, []).append((target, source, size))
+        return
     ctypes.memmove(target, source, size)
     record(lambda: ctypes.memmove(target, source, size) and None)
 

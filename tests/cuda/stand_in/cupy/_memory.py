@@ -44,6 +44,11 @@ def owner(a: np.ndarray) -> Piece | None:
     return _pieces.get(id(a))
 
 
+def is_taken(pointer: int) -> bool:
+    """Whether an address lies in a piece that somebody has."""
+    return any(piece.ptr <= pointer < piece.ptr + max(piece.size, 1) for piece in list(_pieces.values()))
+
+
 def contents() -> list[tuple[Piece, np.ndarray]]:
     """Every piece that this thread has made, with a copy of its bytes."""
     own = [piece for piece in list(_pieces.values()) if piece.thread == threading.get_ident()]
