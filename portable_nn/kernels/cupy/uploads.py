@@ -33,7 +33,8 @@ class Upload:
     def __init__(self, size: int) -> None:
         self.size = size
         self.array = cupy.zeros((size,), dtype=cupy.uint8)
-        self._memory = cupy.cuda.alloc_pinned_memory(SLOTS * size)
+        # Not from CuPy's pool: the next to get it would write to what the last copies are still to be made from.
+        self._memory = cupy.cuda.PinnedMemoryPointer(cupy.cuda.PinnedMemory(SLOTS * size), 0)
         host = np.frombuffer(self._memory, dtype=np.uint8, count=SLOTS * size).reshape(SLOTS, size)
         host[...] = 0
         self._slots = list(host)
