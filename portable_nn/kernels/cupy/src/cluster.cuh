@@ -36,7 +36,7 @@ DEVICE int rank_of_block() {
 }
 DEVICE int64 number_of_cluster() { return blockIdx.x / CLUSTER; }
 DEVICE void cluster_barrier() {
-    asm volatile("barrier.cluster.arrive.release.aligned;\n\tbarrier.cluster.wait.acquire.aligned;" ::: "memory");
+    asm volatile("barrier.cluster.arrive.release;\n\tbarrier.cluster.wait.acquire;" ::: "memory");
 }
 template <class Room>
 DEVICE Room& own_room(Room* rooms) { return *rooms; }
