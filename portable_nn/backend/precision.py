@@ -34,7 +34,7 @@ emulated_precision = _emulated.get
 
 @contextmanager
 def computing_in(name: str | None, *, emulate: bool = False) -> Iterator[None]:
-    """Let products compute in a format, or in what the context says already for None; see `functional.precision`.
+    """Let products compute in a format, or in what the context says already for None; see `portable_nn.precision`.
 
     Raises
     ------

@@ -1,6 +1,6 @@
 """matmul, tensordot and vecdot on CuPy: what the namespace of CuPy arrays has in place of CuPy's own.
 
-They mean what the standard says. In a context of lower precision (`functional.precision`) float32 arguments may be
+They mean what the standard says. In a context of lower precision (`portable_nn.precision`) float32 arguments may be
 rounded to it, and the sums are float32 as before; so is the result.
 """
 
