@@ -10,8 +10,8 @@ from portable_nn.kernels.compiled.activations import gelu_exact
 from portable_nn.kernels.compiled.common import as_rows, by_rows, sums_by_rows, takes
 from portable_nn.kernels.compiled.elementary import sigmoid, tanh
 from portable_nn.kernels.compiled.jit import Matrix, OutMatrix, Vector, compiled
+from portable_nn.kernels.numpy.blocks import product
 from portable_nn.kernels.numpy.buffers import empty
-from portable_nn.kernels.numpy.products import product
 from portable_nn.kernels.registry import register
 
 

@@ -78,6 +78,14 @@ def over_rows(function: Callable[[slice], Any], rows: int, width: int, *, produc
     return share(function, list(blocks), products=products)
 
 
+def product(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """The product of two matrices, in memory that may have been used before.
+
+    By BLAS's threads, not ours: they go on turning for a while after every product, and ours gain nothing beside them.
+    """
+    return np.dot(a, b, empty((a.shape[0], b.shape[1]), a.dtype))
+
+
 def sweep(function: Callable[..., None], *inputs: np.ndarray) -> np.ndarray:
     """A new array of the first input's shape and dtype, filled block by block with `function(out, *inputs)`.
 
