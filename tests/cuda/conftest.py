@@ -56,7 +56,7 @@ def gpu(request: pytest.FixtureRequest) -> Any:
 
 @pytest.fixture(params=[0, 1, 5], ids=["in order", "backwards", "mixed"])
 def order(request: pytest.FixtureRequest, gpu: Any) -> Any:
-    """In which order the emulator runs the threads of a block; a GPU has its own."""
+    """In which order the emulator runs blocks, and the threads of a block; a GPU has its own."""
     import cupy
 
     if not hasattr(cupy, "is_stand_in"):

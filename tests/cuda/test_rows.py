@@ -134,6 +134,31 @@ def test_sums_over_rows(gpu: Any, shape: tuple[int, int], order: int, rng: np.ra
         assert_rounded(sum_rows(x), x64.sum(0), name, float(np.max(np.abs(x64).sum(0), initial=0.0)) / 4)
 
 
+def test_the_order_of_blocks_changes_no_sum(gpu: Any, order: int, rng: np.random.Generator) -> None:
+    """Whichever block finishes last adds up the same partial sums; it leaves the counters as it found them."""
+    from portable_nn.kernels.cupy.columns import sum_rows
+
+    x, _ = place(rng.standard_normal((3000, 70)), "float32")
+    found = [sum_rows(x).get().tobytes() for _ in range(3)]
+    assert {*found, _digests.setdefault("sum_rows", [found[0]])[0]} == {found[0]}
+
+
+def test_every_stream_has_a_workspace_of_its_own(gpu: Any) -> None:
+    import cupy
+
+    from portable_nn.kernels.cupy.workspace import COUNTERS, workspace
+
+    own, streams = workspace(), [cupy.cuda.Stream(non_blocking=True) for _ in range(2)]
+    found = {own}
+    for stream in streams:
+        with stream:
+            found.add(workspace())
+            assert workspace() in found
+    assert len(found) == 3
+    assert workspace() == own
+    assert COUNTERS >= 512  # tiles of columns that are summed in several chunks
+
+
 @pytest.mark.parametrize("count", [1, 7, 256, 1025, 70_001])
 def test_sum_of_squares(gpu: Any, count: int, order: int, rng: np.random.Generator) -> None:
     for name in DTYPES[:2] + DTYPES[3:]:

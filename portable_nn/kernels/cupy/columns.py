@@ -5,30 +5,28 @@ from __future__ import annotations
 from typing import Any
 
 from portable_nn.kernels.cupy.launch import contiguous, empty, kernel
+from portable_nn.kernels.cupy.workspace import workspace
 
 #: Blocks that are wanted, so that every multiprocessor has some; a fixed number, so that sums have a fixed order.
 _BLOCKS = 512
 
 
 def sum_columns(function: Any, arguments: tuple, outputs: tuple, rows: int, width: int, char: str) -> None:
-    """Launch a kernel made with `sum_columns` of columns.cuh, and add up its partial sums if it leaves any.
+    """Launch a kernel made with `sum_columns` of columns.cuh.
 
-    The kernel takes the arguments, the partial sums, the outputs (arrays of shape (width,), at most two, 0 where one is
+    The kernel takes the arguments, the workspace, the outputs (arrays of shape (width,), at most two, 0 where one is
     not wanted), rows and width.
     """
     tiles = -(-width // 32)
-    chunks = max(1, min(-(-rows // 32), _BLOCKS // max(tiles, 1)))
-    partial = empty((len(outputs), chunks, width), "d" if char == "d" else "f") if chunks > 1 else 0
     if tiles:
+        chunks = max(1, min(-(-rows // 32), _BLOCKS // tiles))
+        partial = workspace() if chunks > 1 else 0
         function((tiles, chunks), (32, 8), (*arguments, partial, *outputs, rows, width))
-    if chunks > 1:
-        total = kernel("columns", "total_columns", char)
-        total((-(-width // 256), len(outputs)), (256,), (partial, *outputs, *[0] * (2 - len(outputs)), chunks, width))
 
 
-def sum_rows(x: Any) -> Any:
-    """The sum of a matrix over its first axis."""
-    x, (count, width) = contiguous(x), x.shape
-    out = empty((width,), x.dtype)
-    sum_columns(kernel("columns", "sum_rows", x.dtype.char), (x,), (out,), count, width, x.dtype.char)
-    return out
+def sum_rows(x: Any, dtype: Any = None) -> Any:
+    """The sum of a matrix over its first axis, in its dtype or another floating one."""
+    x, (count, width), char = contiguous(x), x.shape, x.dtype.char
+    out = empty((width,), "d" if char == "d" else "f")
+    sum_columns(kernel("columns", "sum_rows", char), (x,), (out,), count, width, char)
+    return out.astype(x.dtype if dtype is None else dtype, copy=False)

@@ -29,7 +29,7 @@ SAFE_THREADS = 256
 #: Without optimisation the lambdas and packs of the kernels are ten times slower; more than this takes long to compile.
 _FLAGS = ["-std=c++17", "-O1", "-fPIC", "-shared", "-w", "-ffp-contract=off", "-fno-strict-aliasing"]
 _LETTERS = {"float32": "f", "float64": "d", "float16": "h", "bfloat16": "h", "bool": "B"}
-#: The order in which the threads of a block run: 0 as numbered, 1 backwards, n > 1 some other.
+#: The order in which the threads of a block run, and the blocks: 0 as numbered, 1 backwards, n > 1 some other.
 ORDERS = (0, 1, 5)
 
 #: The emulator has one set of threads; launches of two Python threads take turns.

@@ -1,5 +1,6 @@
-// Runs the threads of one block as fibers, one block after another. It proves logic: indices, barriers, shuffles, sums.
-// It says nothing of speed, of a GPU's own rounding, nor of races that the orders it tries do not show.
+// Runs the threads of one block as fibers, one block after another, both in the order that a test asks for. It proves
+// logic: indices, barriers, shuffles, sums. It says nothing of speed, of a GPU's own rounding, nor of races that the
+// orders it tries do not show.
 //
 // A fiber runs until it meets a barrier or a shuffle, and goes on once all that must meet it have. Errors: threads that
 // wait at different barriers, or for one that has ended; both would hang or worse on a GPU.
@@ -115,6 +116,11 @@ int fail() {
     return 1;
 }
 
+// Which of so many comes k-th. 0: as numbered; 1: backwards; above: a stride that visits all.
+uint64_t place_in(int order, uint64_t k, uint64_t total) {
+    return order == 0 ? k : order == 1 || total % 7919 == 0 ? total - 1 - k : (k * 7919ull + order) % total;
+}
+
 bool run_block(int order) {
     arrived = 0;
     memset(warps, 0xff, sizeof warps);
@@ -124,9 +130,7 @@ bool run_block(int order) {
     while (ended < count) {
         bool progress = false;
         for (unsigned k = 0; k < count; k++) {
-            // 0: as numbered; 1: backwards; above: a stride that visits all, for count is no multiple of it
-            unsigned i = order == 0 ? k : order == 1 ? count - 1 - k : (k * 7919ull + order) % count;
-            Fiber* f = &fibers[i];
+            Fiber* f = &fibers[place_in(order, k, count)];
             if (f->state != READY) continue;
             progress = true;
             current = f;
@@ -219,26 +223,27 @@ int run(const unsigned* grid, const unsigned* block, uint64_t shared, Body kerne
     body = kernel;
     arguments = values;
     dynamic_shared = memory;
-    for (unsigned z = 0; z < grid[2]; z++)
-        for (unsigned y = 0; y < grid[1]; y++)
-            for (unsigned x = 0; x < grid[0]; x++) {
-                if (first) memset(first, 0xff, last - first);  // all bits set: NaN, or -1
-                memset(memory, 0xff, shared + guard);
-                for (unsigned i = 0; i < count; i++) {
-                    Place& p = fibers[i].place;
-                    p.thread = {i % block[0], i / block[0] % block[1], i / (block[0] * block[1])};
-                    p.block = {x, y, z};
-                    p.threads.x = block[0], p.threads.y = block[1], p.threads.z = block[2];
-                    p.blocks.x = grid[0], p.blocks.y = grid[1], p.blocks.z = grid[2];
-                }
-                if (!run_block(order)) return 1;
-                for (uint64_t i = 0; i < guard; i++)
-                    if (memory[shared + i] != 0xff) {
-                        snprintf(message, sizeof message, "written past the %lu bytes of dynamic shared memory",
-                                 static_cast<unsigned long>(shared));
-                        return 1;
-                    }
+    const uint64_t blocks = static_cast<uint64_t>(grid[0]) * grid[1] * grid[2];
+    for (uint64_t k = 0; k < blocks; k++) {
+        const uint64_t b = place_in(order, k, blocks);
+        if (first) memset(first, 0xff, last - first);  // all bits set: NaN, or -1
+        memset(memory, 0xff, shared + guard);
+        for (unsigned i = 0; i < count; i++) {
+            Place& p = fibers[i].place;
+            p.thread = {i % block[0], i / block[0] % block[1], i / (block[0] * block[1])};
+            p.block = {static_cast<unsigned>(b % grid[0]), static_cast<unsigned>(b / grid[0] % grid[1]),
+                       static_cast<unsigned>(b / grid[0] / grid[1])};
+            p.threads.x = block[0], p.threads.y = block[1], p.threads.z = block[2];
+            p.blocks.x = grid[0], p.blocks.y = grid[1], p.blocks.z = grid[2];
+        }
+        if (!run_block(order)) return 1;
+        for (uint64_t i = 0; i < guard; i++)
+            if (memory[shared + i] != 0xff) {
+                snprintf(message, sizeof message, "written past the %lu bytes of dynamic shared memory",
+                         static_cast<unsigned long>(shared));
+                return 1;
             }
+    }
     return 0;
 }
 }  // namespace emulator

@@ -133,6 +133,8 @@ EMULATED_ATOMIC(atomicOr, old | x)
 EMULATED_ATOMIC(atomicAnd, old & x)
 EMULATED_ATOMIC(atomicXor, old ^ x)
 EMULATED_ATOMIC(atomicExch, x)
+EMULATED_ATOMIC(atomicInc, old >= x ? 0 : old + 1)
+EMULATED_ATOMIC(atomicDec, old == 0 || old > x ? x : old - 1)
 template <class T> T atomicCAS(T* p, T compare, T value) { T old = *p; if (old == compare) *p = value; return old; }
 
 template <class T> T __ldg(const T* p) { return *p; }
