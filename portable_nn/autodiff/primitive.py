@@ -36,6 +36,8 @@ def _scatter_rows(xp: Any, x: Any, *, indices: Any, size: int) -> Any:
 def _place(xp: Any, x: Any, *, key: Any, shape: tuple[int, ...]) -> Any:
     """Zeros of `shape` with x added at `key`; whatever the key, its flat positions say where each element goes."""
     device = x.device
+    if x.size == math.prod(shape) and _is_basic(key) and not _turns(key):
+        return xp.reshape(x, shape)  # all of it was taken, as by h[-1, ...] of one layer: nothing to add zeros to
     if _is_basic(key) and hasattr(type(x), "__setitem__") and "jax" not in xp.__name__:
         whole = xp.zeros(shape, dtype=x.dtype, device=device)
         write(xp, whole, key, x)
@@ -61,6 +63,12 @@ def write(xp: Any, whole: Any, key: Any, x: Any) -> None:
 def _is_basic(key: Any) -> bool:
     parts = key if isinstance(key, tuple) else (key,)
     return all(part is None or part is Ellipsis or isinstance(part, (int, slice)) for part in parts)
+
+
+def _turns(key: Any) -> bool:
+    """Whether a basic key takes elements backwards."""
+    parts = key if isinstance(key, tuple) else (key,)
+    return any(isinstance(part, slice) and part.step is not None and part.step < 0 for part in parts)
 
 
 def _place_along_axis(xp: Any, x: Any, *, indices: Any, axis: int, shape: tuple[int, ...]) -> Any:

@@ -61,7 +61,8 @@ class _Recurrent(Module):
                 last.append(tuple(after))
             y = xp.concat(outputs, axis=-1) if self.bidirectional else outputs[0]
         y = y if self.batch_first else xp.permute_dims(y, (1, 0, 2))
-        return y, [xp.stack(states, axis=0) for states in zip(*last)]
+        return y, [xp.stack(states, axis=0) if len(states) > 1 else xp.expand_dims(states[0], axis=0)
+                   for states in zip(*last)]
 
     def _check_states(self, states: Sequence[Any], batch: int) -> None:
         shape = (self.num_layers * (1 + self.bidirectional), batch, self.hidden_size)

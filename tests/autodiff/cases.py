@@ -212,6 +212,8 @@ INDEXING = [
         normal((3, 2)),
     ),
     Case("place", lambda xp, x: _primitives().place(x, key=(slice(1, 3), ...), shape=(4, 2)), normal((2, 2))),
+    Case("place", lambda xp, x: _primitives().place(x, key=(-1, ...), shape=(1, 2, 2)), normal((2, 2))),
+    Case("place", lambda xp, x: _primitives().place(x, key=(slice(None, None, -1), 0), shape=(3, 1)), normal((3,))),
     Case(
         "place_along_axis",
         lambda xp, x: _primitives().place_along_axis(
