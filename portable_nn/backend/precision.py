@@ -23,6 +23,9 @@ class Format(NamedTuple):
 FORMATS = {"tf32": Format(10, -126, 3.4e38), "bfloat16": Format(7, -126, 3.38953139e38),
            "float16": Format(10, -14, 65504.0)}
 
+#: The formats that activations are stored in; their gradients too.
+STORED = ("bfloat16", "float16")
+
 _compute: ContextVar[str | None] = ContextVar("portable_nn_compute_precision", default=None)
 _emulated: ContextVar[str | None] = ContextVar("portable_nn_emulated_precision", default=None)
 #: The format that products of this context may round their arguments to, or None. A kernel whose gradient may run in

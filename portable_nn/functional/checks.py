@@ -24,7 +24,10 @@ _HOST = {"numpy", "array_api_strict"}
 
 
 def check_floating(operation: str, x: Any, *others: Any) -> None:
-    """Require that x is real floating and that every other array, None aside, has its dtype and device."""
+    """Require that x is real floating and that every other array, None aside, has its dtype and device.
+
+    Where a library stores half precision (see `portable_nn.precision`), that stands beside float32.
+    """
     dtype, kind = x.dtype, type(x)
     if dtype not in _floating.get(kind, ()):
         _check_kind(_floating, dtype, "real floating", f"a floating x for {operation}", "float32", x)
@@ -32,7 +35,7 @@ def check_floating(operation: str, x: Any, *others: Any) -> None:
         if other is None or (other.dtype is dtype and type(other) is kind and kind in _one_device):
             continue
         if other.dtype != dtype or (type(other) not in _one_device and other.device != x.device):
-            _refuse_mixed(operation, x, other)
+            _check_mixed(operation, x, other)
 
 
 def check_integer(operation: str, name: str, x: Any) -> None:
@@ -105,10 +108,18 @@ def _check_kind(known: dict[type, list[Any]], dtype: Any, kind: str, expected: s
         _one_device.add(type(x))
 
 
-def _refuse_mixed(operation: str, x: Any, other: Any) -> NoReturn:
-    if other.dtype != x.dtype:
+def _check_mixed(operation: str, x: Any, other: Any) -> None:
+    if other.dtype != x.dtype and not _both_stored(x, other):
         target = dtype_name(other.dtype if array_namespace(other).isdtype(other.dtype, "real floating") else x.dtype)
         raise DTypeError(f"one floating dtype in {operation}", f"{x.dtype} and {other.dtype}",
                          f"cast one of them, for example with xp.astype(x, xp.{target})")
-    raise DeviceError(f"arrays of one device in {operation}", f"{device_name(x)} and {device_name(other)}",
-                      "move one of them, for example with portable_nn.to_device(x, device)")
+    if other.device != x.device:
+        raise DeviceError(f"arrays of one device in {operation}", f"{device_name(x)} and {device_name(other)}",
+                          "move one of them, for example with portable_nn.to_device(x, device)")
+
+
+def _both_stored(x: Any, other: Any) -> bool:
+    """Whether one is in the half precision that this context stores, and the other in float32."""
+    xp = array_namespace(x)
+    half = xp.half_dtype() if hasattr(xp, "half_dtype") else None
+    return half is not None and x.dtype in (half, xp.float32) and other.dtype in (half, xp.float32)

@@ -69,3 +69,17 @@ def _rounded_product(a: Any, b: Any) -> Any:
         return unbroadcast(xp, g_a, a_shape), unbroadcast(xp, g_b, b_shape)
 
     return xp.matmul(a, b), backward
+
+
+def stored(x: Any) -> Any:
+    """x as an operation hands it on: where half precision is emulated, rounded to it, and so is its cotangent."""
+    name = contexts.emulated_precision()
+    if name not in contexts.STORED or x.dtype != array_namespace(x).float32:
+        return x
+    return _rounded(x)
+
+
+@custom_gradient
+def _rounded(x: Any) -> Any:
+    name = contexts.emulated_precision() or "float32"
+    return contexts.rounded(x, name), lambda g: contexts.rounded(g, name)

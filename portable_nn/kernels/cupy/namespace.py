@@ -1,11 +1,11 @@
-"""The namespace of CuPy arrays: array-api-compat's, with products that CUDA graphs can record."""
+"""The namespace of CuPy arrays: array-api-compat's, with products that CUDA graphs can record, and with bfloat16."""
 
 from __future__ import annotations
 
 import importlib
 from types import ModuleType
 
-from portable_nn.kernels.cupy import products
+from portable_nn.kernels.cupy import halves, products
 
 
 def _with(module: ModuleType, **replaced: object) -> ModuleType:
@@ -18,4 +18,5 @@ def _with(module: ModuleType, **replaced: object) -> ModuleType:
 
 _compat = importlib.import_module("array_api_compat.cupy")
 _PRODUCTS = {"matmul": products.matmul, "tensordot": products.tensordot, "vecdot": products.vecdot}
-namespace = _with(_compat, **_PRODUCTS, linalg=_with(_compat.linalg, **_PRODUCTS, outer=products.outer))
+namespace = _with(_compat, **halves.replacements(_compat), **_PRODUCTS, half_dtype=products.half_dtype,
+                  linalg=_with(_compat.linalg, **_PRODUCTS, outer=products.outer))

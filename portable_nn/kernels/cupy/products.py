@@ -1,16 +1,19 @@
 """matmul, tensordot and vecdot on CuPy: what the namespace of CuPy arrays has in place of CuPy's own.
 
 They mean what the standard says. In a context of lower precision (`portable_nn.precision`) float32 arguments may be
-rounded to it, and the sums are float32 as before; so is the result.
+rounded to it, and the sums are float32 as before; so is the result. What layers hand on is stored in `half_dtype()`.
 """
 
 from __future__ import annotations
 
+import functools
+import importlib
 import math
 from typing import Any
 
 import cupy
 
+from portable_nn.backend.notices import notice
 from portable_nn.backend.precision import compute_precision, emulated_precision
 from portable_nn.kernels.cupy import blas, blaslt
 from portable_nn.kernels.cupy.launch import contiguous, empty, kernel
@@ -24,6 +27,26 @@ FLOATING = frozenset(blas.TYPES)
 def chosen_precision() -> str | None:
     """What products of float32 may compute in, in this context; where it is emulated, they get rounded arguments."""
     return None if emulated_precision() is not None else compute_precision()
+
+
+def half_dtype() -> Any:
+    """The dtype that operations hand on in this context: float16 or bfloat16, None where what they got decides.
+
+    That is so in a context of half precision, unless it is emulated or products are CuPy's own.
+    """
+    name = chosen_precision()
+    return _half_dtype(name) if name in HALVES and blas.usable() else None
+
+
+@functools.cache
+def _half_dtype(name: str) -> Any:
+    if name == "float16":
+        return cupy.dtype(name)
+    try:
+        return cupy.dtype(importlib.import_module("ml_dtypes").bfloat16)
+    except ImportError:
+        notice("activations stay float32 in a context of bfloat16, so more memory moves: pip install ml_dtypes")
+        return None
 
 
 def matmul(x1: Any, x2: Any, /) -> Any:
@@ -79,14 +102,14 @@ def _cupys(a: Any, b: Any) -> Any:
     return cupy.matmul(a, b)
 
 
-def cast(x: Any, char: str) -> Any:
-    """float32 rounded to half precision, in the order in which it lies, as bits: bfloat16 needs no dtype for this."""
+def cast(x: Any, char: str, dtype: Any = _UINT16) -> Any:
+    """float32 rounded to half precision, in the order in which it lies: as bits, or as an array of its dtype."""
     if not x.flags.c_contiguous:
         turned = cupy.swapaxes(x, -1, -2)
         if turned.flags.c_contiguous:
-            return cupy.swapaxes(cast(turned, char), -1, -2)
+            return cupy.swapaxes(cast(turned, char, dtype), -1, -2)
     x = contiguous(x)
-    out = empty(x.shape, _UINT16)
+    out = empty(x.shape, dtype)
     if x.size:
         kernel("cast", "cast", char)((-(-x.size // 2048),), (256,), (x, out, x.size))
     return out
