@@ -12,7 +12,7 @@ from tests.cuda.test_rows import kernel, run
 
 
 @pytest.mark.parametrize("size", [1, 2, 255, 256, 257, 65_536, 1_000_000])
-@pytest.mark.parametrize("count", [1, 31, 33, 256, 2047, 2049, 6000])
+@pytest.mark.parametrize("count", [1, 33, 1024, 1025, 6000, 8192, 8193])
 def test_sort(gpu: Any, count: int, size: int, order: int, rng: np.random.Generator) -> None:
     import cupy
 
@@ -36,6 +36,20 @@ def test_indices_out_of_range_come_last(gpu: Any) -> None:
     np.testing.assert_array_equal(positions.get(), [2, 4, 0, 1, 3])
 
 
+@pytest.mark.parametrize("size", [0, 2**24, 2**31 - 2])
+def test_sizes_of_every_number_of_digits(gpu: Any, size: int, order: int, rng: np.random.Generator) -> None:
+    import cupy
+
+    from portable_nn.kernels.cupy.scatter import sort_indices
+
+    indices = rng.integers(-1, size + 1, 1500)
+    keys, positions = sort_indices(cupy.asarray(indices), size)
+    inside = np.where(indices < 0, size, indices)
+    expected = np.argsort(inside, kind="stable")
+    np.testing.assert_array_equal(positions.get(), expected)
+    np.testing.assert_array_equal(keys.get(), inside[expected])
+
+
 def indices_of(kind: str, count: int, size: int, rng: np.random.Generator) -> np.ndarray:
     if kind == "one":
         return np.full(count, size // 2)
@@ -46,7 +60,7 @@ def indices_of(kind: str, count: int, size: int, rng: np.random.Generator) -> np
 
 @pytest.mark.parametrize("kind", ["random", "one", "skewed", "some out of range"])
 @pytest.mark.parametrize(("count", "size", "width"), [(1, 1, 1), (31, 7, 3), (32, 7, 4), (33, 2, 130), (500, 40, 33),
-                                                      (3000, 11, 16), (4097, 5000, 5)])
+                                                      (3000, 11, 16), (4097, 5000, 5), (8200, 3000, 3)])
 def test_sums_by_index(gpu: Any, kind: str, count: int, size: int, width: int, rng: np.random.Generator) -> None:
     import cupy
 
@@ -65,17 +79,18 @@ def test_sums_by_index(gpu: Any, kind: str, count: int, size: int, width: int, r
         assert got.get().tobytes() == again.get().tobytes()
 
 
-def test_the_order_of_threads_changes_no_bit(gpu: Any, order: int, rng: np.random.Generator) -> None:
+@pytest.mark.parametrize("count", [3000, 9000])
+def test_the_order_of_threads_changes_no_bit(gpu: Any, count: int, order: int, rng: np.random.Generator) -> None:
     import cupy
 
     from portable_nn.kernels.cupy.scatter import sum_by_index
 
-    indices, values = indices_of("skewed", 3000, 50, rng), place(rng.standard_normal((3000, 20)), "float32")[0]
+    indices, values = indices_of("skewed", count, 50, rng), place(rng.standard_normal((count, 20)), "float32")[0]
     bits = sum_by_index(cupy.asarray(indices), values, 50).get().tobytes()
-    assert _bits.setdefault("skewed", bits) == bits
+    assert _bits.setdefault(count, bits) == bits
 
 
-_bits: dict[str, bytes] = {}
+_bits: dict[int, bytes] = {}
 
 
 @pytest.mark.parametrize("mode", ["sum", "mean", "weighted"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from portable_nn.kernels.cupy.launch import as_int64, contiguous, empty, is_floating, kernel, rows
-from portable_nn.kernels.cupy.scatter import sum_by_index
+from portable_nn.kernels.cupy.scatter import Bags, sum_by_index
 from portable_nn.kernels.cupy.scatter import supports as scatter_supports
 from portable_nn.kernels.registry import register
 
@@ -41,18 +41,14 @@ def embedding_bag(indices: Any, offsets: Any, weight: Any, per_sample_weights: A
 
 def embedding_bag_backward(xp: Any, g: Any, saved: Any, needs: Any) -> tuple:
     indices, offsets, weight, weights, mean = saved
-    g, count, (size, width), char = contiguous(g), indices.size, weight.shape, weight.dtype.char
-    bag_of, share = empty((count,), "i"), empty((count,), "d" if char == "d" else "f")
+    g, (size, width), char = contiguous(g), weight.shape, weight.dtype.char
     g_weight = g_samples = None
-    if count:
-        kernel("embedding", "find_bags", char)((-(-count // 256),), (256,), (offsets, weights, bag_of, share,
-                                                                            offsets.size, count, mean))
     if needs[2]:
-        g_weight = sum_by_index(indices, g, size, source=bag_of, share=share)
+        g_weight = sum_by_index(indices, g, size, Bags(offsets, weights, offsets.size, mean))
     if needs[3]:
-        g_samples = empty((count,), weight.dtype)
-        rows(kernel("embedding", "bag_weights", char), count, width, (indices, bag_of, weight, g, g_samples, count,
-                                                                      size, width))
+        g_samples = empty(indices.shape, weight.dtype)
+        rows(kernel("embedding", "bag_weights", char), indices.size, width,
+             (indices, offsets, weight, g, g_samples, offsets.size, indices.size, size, width))
     return None, None, g_weight, g_samples
 
 

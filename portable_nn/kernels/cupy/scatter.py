@@ -6,16 +6,32 @@ depend on which thread comes first.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import cupy
 
 from portable_nn.backend.scatter import register_kernel
-from portable_nn.kernels.cupy.launch import as_int64, contiguous, empty, is_floating, kernel
+from portable_nn.kernels.cupy.launch import WIDE, as_int64, contiguous, empty, is_floating, kernel
 
-#: What one block of the sort works on, and the keys that one warp sums.
+#: Up to so many indices are sorted and summed in one launch each.
+FEW = 8192
+#: Beyond: what one block of the sort works on, and the keys that one warp sums.
 _TILE, _CHUNK = 2048, 32
+#: Of sum_few: the places of a block, and its warps.
+_PLACES, _WARPS = 32, 16
 _LIMIT = 2**31 - 1
+
+
+class Bags(NamedTuple):
+    """Bags that the indices of a sum are in: one row of values each, times 1 / length or the index's weight."""
+
+    offsets: Any = 0  # int64 (B,), or 0 where every index has a row of its own
+    weights: Any = 0  # (n,), or 0
+    count: int = 0
+    mean: int = 0
+
+
+ALONE = Bags()
 
 
 def sort_indices(indices: Any, size: int) -> tuple[Any, Any]:
@@ -23,25 +39,29 @@ def sort_indices(indices: Any, size: int) -> tuple[Any, Any]:
 
     An index out of range is taken as `size`, so that it comes last.
     """
-    count = indices.size
-    blocks, passes = -(-count // _TILE), -(-size.bit_length() // 8)
+    count, bits = indices.size, max(size.bit_length(), 1)
+    if count <= FEW:
+        keys, positions = empty((count,), "I"), empty((count,), "i")
+        kernel("sort", "sort_few")((1,), (1024,), (indices, keys, positions, count, size, bits))
+        return keys, positions
+    blocks = -(-count // _TILE)
     counts = empty((256, blocks), "I")
     keys, positions = 0, 0
-    for digit in range(max(passes, 1)):
-        first = indices if digit == 0 else 0
+    for shift in range(0, bits, 8):
+        first = indices if shift == 0 else 0
         sorted_keys, sorted_positions = empty((count,), "I"), empty((count,), "i")
-        kernel("sort", "count_digits")((blocks,), (256,), (first, keys, counts, count, size, 8 * digit))
+        kernel("sort", "count_digits")((blocks,), (256,), (first, keys, counts, count, size, shift))
         kernel("sort", "scan_counts")((1,), (1024,), (counts, counts.size))
         kernel("sort", "place_digits")((blocks,), (256,), (first, keys, positions, counts, sorted_keys,
-                                                           sorted_positions, count, size, 8 * digit))
+                                                           sorted_positions, count, size, shift))
         keys, positions = sorted_keys, sorted_positions
     return keys, positions
 
 
-def sum_by_index(indices: Any, values: Any, size: int, *, source: Any = 0, share: Any = 0) -> Any:
-    """A table (size, D) of zeros, with row `source[i]` of `values` times `share[i]` added at row `indices[i]`.
+def sum_by_index(indices: Any, values: Any, size: int, bags: Bags = ALONE) -> Any:
+    """A table (size, D) of zeros, with row i of `values` (or that of i's bag) added at row `indices[i]`.
 
-    Without a source that is row i of values, without a share 1. Indices out of range are passed over.
+    Indices out of range are passed over.
     """
     width, char, count = values.shape[1], values.dtype.char, indices.size
     out = cupy.zeros((size, width), values.dtype)
@@ -49,14 +69,25 @@ def sum_by_index(indices: Any, values: Any, size: int, *, source: Any = 0, share
         return out
     indices, values = as_int64(indices), contiguous(values)
     keys, positions = sort_indices(indices, size)
+    if count <= FEW:
+        sum_few(keys, positions, values, out, 0, size, bags)
+        return out
     chunks = -(-count // _CHUNK)
     heads, tails = (empty((chunks, width), "d" if char == "d" else "f") for _ in range(2))
     grid = (-(-chunks // 4),)
-    kernel("embedding", "sum_runs", char)(grid, (32, 4), (keys, positions, values, source, share, out, heads, tails,
-                                                          count, size, width))
-    if chunks > 1:
-        kernel("embedding", "join_runs", char)(grid, (32, 4), (keys, out, heads, tails, count, size, width))
+    kernel("runs", "sum_runs", char)(grid, (32, 4), (keys, positions, values, *bags, out, heads, tails, count, size,
+                                                     width))
+    kernel("runs", "join_runs", char)(grid, (32, 4), (keys, out, heads, tails, count, size, width))
     return out
+
+
+def sum_few(keys: Any, positions: Any, values: Any, out: Any, slots: Any, size: int, bags: Bags = ALONE) -> None:
+    """Sum the rows of equal keys, at most a few thousand: see src/runs.cu for where the sums go."""
+    (count,), width, char = keys.shape, values.shape[1], values.dtype.char
+    wide = WIDE[char] if width % WIDE[char] == 0 else 1
+    grid = -(-count // _PLACES), min(-(-width // (32 * wide)), 65_535)
+    kernel("runs", "sum_few", char)(grid, (32, _WARPS), (keys, positions, values, *bags, out, slots, count, size,
+                                                         width))
 
 
 def supports(indices: Any, values: Any, size: int) -> bool:
