@@ -17,9 +17,14 @@ _INDEX_BACK = Rule("", lambda xp, g, axis, index: g[(*(slice(None),) * axis, ind
 def add_derived(namespace: Any) -> None:
     """Put joining, indexing, casting and sorting functions into `namespace`."""
     raw, T, lift, unwrap = namespace.raw, namespace.Tensor, namespace.lift, namespace.unwrap
+    slice_back, index_back = (rule.in_own_dtype() if namespace.mixes_dtypes else rule for rule in
+                              (_SLICE_BACK, _INDEX_BACK))
     record = namespace.record_operation
 
-    getitem_rule = RULES["getitem"]["x"]
+    getitem_rule = RULES["getitem"]["x"]  # of one array alone: no dtypes are mixed
+
+    def saved_of(x, *saved):
+        return (*saved, x.dtype) if namespace.mixes_dtypes else saved
 
     def concat(arrays, /, *, axis=0):
         arrays = [lift(x) for x in arrays]
@@ -33,7 +38,7 @@ def add_derived(namespace: Any) -> None:
         for x in arrays:
             stop = start + x.shape[axis]
             if x._node is not None:
-                edges.append((x._node, _SLICE_BACK, (axis, start, stop), None))
+                edges.append((x._node, slice_back, saved_of(x, axis, start, stop), None))
             start = stop
         return T(out, Node(tuple(edges)))
 
@@ -41,7 +46,7 @@ def add_derived(namespace: Any) -> None:
         arrays = [lift(x) for x in arrays]
         out = raw.stack([x._data for x in arrays], axis=axis)
         axis %= out.ndim
-        edges = [(x._node, _INDEX_BACK, (axis, i), None) for i, x in enumerate(arrays) if x._node is not None]
+        edges = [(x._node, index_back, saved_of(x, axis, i), None) for i, x in enumerate(arrays) if x._node is not None]
         if not edges or not is_recording():
             return T(out)
         _real(out, "stack")

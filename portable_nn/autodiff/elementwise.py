@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from portable_nn.autodiff.engine import Node, is_recording, next_sequence
-from portable_nn.autodiff.rules import DISCRETE, RULES, refuse, refuse_dtype
+from portable_nn.autodiff.rules import DISCRETE, refuse, refuse_dtype
 from portable_nn.autodiff.signatures import named
 
 _REAL_SCALARS = frozenset({bool, int, float})
@@ -77,7 +77,7 @@ def function(x1, x2, /):
 
 def make_unary(namespace: Any, name: str) -> Any:
     """The function of one array called `name`."""
-    rule = RULES.get(name, {}).get("x")
+    rule = namespace.rules(name).get("x")
     scope = _scope(namespace, name)
     if name in DISCRETE:
         scope["is_recording"] = bool  # bool() is False: the results are constants
@@ -88,7 +88,7 @@ def make_unary(namespace: Any, name: str) -> Any:
 
 def make_binary(namespace: Any, name: str) -> Any:
     """The function of two arrays called `name`."""
-    rules = RULES.get(name, {})
+    rules = namespace.rules(name)
     scope = _scope(namespace, name)
     if not rules and name in DISCRETE:
         return _compile(_CONSTANT, name, scope)
@@ -117,8 +117,10 @@ def _scope(namespace: Any, name: str) -> dict[str, Any]:
 
 def _compile(template: str, name: str, scope: dict[str, Any], **rules: Any) -> Any:
     """The template's function, with the tuple of what each rule saves filled in."""
-    saved = {key: f"({''.join(f'{n}, ' for n in rule.names)})" if rule else "()" for key, rule in rules.items()}
-    if "saved" in saved:  # of one array, whose node the names do not change
-        saved["saved"] = saved["saved"].replace("x, ", "x._data, ")
+    saved = {}
+    for key, rule in rules.items():
+        x = "x._data" if key == "saved" else rule and rule.argument  # of one array it is still the Tensor
+        names = [f"{x}.dtype" if n == "dtype" else x if n == "x" else n for n in rule.names] if rule else []
+        saved[key] = f"({''.join(f'{n}, ' for n in names)})"
     exec(template.format(**saved), scope)
     return named(scope["function"], name)

@@ -14,7 +14,7 @@ from portable_nn.autodiff import standard
 from portable_nn.autodiff.elementwise import make_binary, make_unary
 from portable_nn.autodiff.engine import Node, Output, is_recording
 from portable_nn.autodiff.operators import bind_operators, make_tensor_type
-from portable_nn.autodiff.rules import COMPOSED, DISCRETE, RULES, load_rules, refuse, refuse_dtype
+from portable_nn.autodiff.rules import COMPOSED, DISCRETE, RULES, Rule, load_rules, refuse, refuse_dtype
 from portable_nn.autodiff.signatures import Signature, generate, generate_direct, split
 from portable_nn.autodiff.tensor import Tensor
 from portable_nn.backend.errors import DTypeError
@@ -64,12 +64,16 @@ class TensorNamespace(types.ModuleType):
         The library underneath.
     Tensor : type
         The Tensor type of this namespace.
+    mixes_dtypes : bool
+        Whether values of half precision stand beside others on the tape, so that gradients are cast on their way.
     """
 
     def __init__(self, raw: Any) -> None:
         super().__init__(f"portable_nn.autodiff.{namespace_name(raw)}")
         self.raw = raw
         self.is_real_floating = _RealFloating(raw)
+        self.mixes_dtypes = hasattr(raw, "half_dtype")
+        self._cast_rules: dict[str, dict[str, Rule]] = {}
         self.Tensor: Any = make_tensor_type(self)
         for name in standard.CONSTANTS + standard.DTYPES:
             if hasattr(raw, name):
@@ -86,6 +90,14 @@ class TensorNamespace(types.ModuleType):
         creation.add_creation(self)
         derived.add_derived(self)
         bind_operators(self.Tensor, self)
+
+    def rules(self, name: str) -> dict[str, Rule]:
+        """The rules of a function by argument, {} where it has none."""
+        if not self.mixes_dtypes:
+            return RULES.get(name, {})
+        if name not in self._cast_rules and name in RULES:
+            self._cast_rules[name] = {argument: rule.in_own_dtype() for argument, rule in RULES[name].items()}
+        return self._cast_rules.get(name, {})
 
     def lift(self, x: Any) -> Any:
         """x as a Tensor of this namespace: raw arrays of its library become constants; anything else raises."""
@@ -128,7 +140,7 @@ class TensorNamespace(types.ModuleType):
             return self.wrap(function(*data, **options))
         if name in COMPOSED:
             return COMPOSED[name](self, *map(self.operand, arrays), **options)
-        rules = RULES.get(name, {})
+        rules = self.rules(name)
         for argument, node in zip(arguments, nodes, strict=True):
             if node is not None and argument not in rules:
                 refuse(name, argument)
@@ -171,7 +183,7 @@ class TensorNamespace(types.ModuleType):
         signature = Signature(text)
         name, arrays = signature.name, signature.arrays
         special = name in COMPOSED or name in SEVERAL or set(arrays) & OPTIONAL
-        if special or set(RULES.get(name, ())) != set(arrays):
+        if special or set(self.rules(name)) != set(arrays):
             return generate(text, function, self.record_operation)
 
         def check(out: Any) -> None:
@@ -180,7 +192,7 @@ class TensorNamespace(types.ModuleType):
 
         scope = {"T": self.Tensor, "function": function, "unwrap": self.unwrap, "is_recording": is_recording,
                  "make_node": Node, "check": check}
-        return generate_direct(text, scope, RULES[name])
+        return generate_direct(text, scope, self.rules(name))
 
     def _add_extension(self, extension: str, signatures: list[str], shared: tuple[str, ...]) -> None:
         library = getattr(self.raw, extension, None)

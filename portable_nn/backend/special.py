@@ -39,8 +39,8 @@ def erf(x: Any) -> Any:
 
     Parameters
     ----------
-    x : array of float32, float64 or float16
-        float16 is computed in float32.
+    x : array of float32, float64 or half precision
+        Half precision is computed in float32.
 
     Returns
     -------
@@ -51,7 +51,8 @@ def erf(x: Any) -> Any:
         return _numpy(np.asarray(x))
     if not is_tensor(x):
         if array_api_compat.is_cupy_array(x):
-            return importlib.import_module("cupyx.scipy.special").erf(x)
+            cupys = importlib.import_module("cupyx.scipy.special").erf
+            return cupys(x) if x.dtype.char in "fd" else cupys(x.astype("float32")).astype(x.dtype)
         if array_api_compat.is_torch_array(x):
             return importlib.import_module("torch").special.erf(x)
         if array_api_compat.is_jax_array(x):

@@ -102,6 +102,8 @@ class Fused:
             return self.definition(*arrays, **options)
         else:
             forward, backward, asked = self.forward, self.backward, self.asked
+            if T._namespace.mixes_dtypes:
+                backward = _in_own_dtypes(backward, raw)
         out, saved = forward(*raw, **options)
         kept_out = out if self.needs_out is None or self.needs_out(**options) else None
         values = (saved, needs)
@@ -198,6 +200,17 @@ class FusedNode:
     def free(self) -> None:
         """Drop what was saved."""
         self.edges = self.values = self.kept = self.out = None
+
+
+def _in_own_dtypes(backward: Callable[..., Any], arrays: tuple) -> Callable[..., Any]:
+    """The backward, whose gradients are cast to the dtypes of their arrays: half precision met float32 in them."""
+    dtypes = [getattr(x, "dtype", None) for x in arrays]
+
+    def run(xp: Any, g: Any, *values: Any) -> tuple:
+        return tuple([g if g is None or g.dtype == dtype else xp.astype(g, dtype)
+                      for g, dtype in zip(backward(xp, g, *values), dtypes, strict=True)])
+
+    return run
 
 
 def _differentiate(namespace: Any, out: Any, g: Any, parents: list) -> list[tuple[Any, Any]]:

@@ -25,6 +25,19 @@ class Rule:
         self.function = function
         self.names = code.co_varnames[2:code.co_argcount]
 
+    def in_own_dtype(self) -> Rule:
+        """The rule whose gradient is cast to the dtype of the argument, where others beside it have another."""
+        if "dtype" in self.names:
+            return self
+
+        def function(xp, g, *saved):
+            gradient, dtype = self.function(xp, g, *saved[:-1]), saved[-1]
+            return gradient if gradient.dtype == dtype else xp.astype(gradient, dtype)
+
+        rule = Rule(self.argument, function)
+        rule.names = (*self.names, "dtype")
+        return rule
+
 
 #: function name -> argument name -> rule. An argument without a rule raises when it is recorded.
 RULES: dict[str, dict[str, Rule]] = {}
