@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import threading
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
@@ -121,7 +122,7 @@ class Captured:
             entry.step, entry.runs = None, WARM_UPS - 1
         step = Step(graphs)
         try:
-            if entry.runs < WARM_UPS:
+            if entry.runs < WARM_UPS or entry.thread is not threading.current_thread():
                 return self._warm_up(entry, key, step, given)
             return self._record(entry, step, given, arrays)
         except Exception as error:
@@ -178,6 +179,8 @@ class Captured:
         return entry
 
     def _warm_up(self, entry: _Entry, key: Any, step: Step, given: Any) -> Any:
+        if entry.thread is not threading.current_thread():  # which makes its own handles and plans before it records
+            entry.thread, entry.runs = threading.current_thread(), 0
         out = step.graphs.run(lambda: self._run(step, given))
         entry.runs += 1
         entry.optimizers = [update.optimizer for update in step.updates]
@@ -219,6 +222,7 @@ class _Entry:
 
     def __init__(self) -> None:
         self.runs = 0
+        self.thread: Any = None
         self.step: Step | None = None
         self.statics: list[Any] = []
         self.optimizers: list[Any] = []

@@ -17,6 +17,16 @@ from portable_nn.kernels.registry import register
 requirements: list[Callable[[], str | None]] = [blas.obstacle]
 
 
+class RecordingStream(cupy.cuda.Stream):
+    """A stream that steps are recorded on. What products work in is its own, as the graphs write to it whenever and
+    wherever they are launched: they hold the stream.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(non_blocking=True)  # so that others may use the default stream meanwhile
+        self.workspace: Any = None
+
+
 class Graphs:
     """The graphs of one captured function on one device, with a stream and a memory pool for all of them.
 
@@ -31,8 +41,9 @@ class Graphs:
 
     def __init__(self, like: Any) -> None:
         self.device = like.device
+        self._last: Any = None  # the stream that was last given something to do, which may still be at work
         with working_on(self.device):
-            self._stream, self._pool = cupy.cuda.Stream(non_blocking=True), cupy.cuda.MemoryPool()
+            self._stream, self._pool = RecordingStream(), cupy.cuda.MemoryPool()
 
     @staticmethod
     def obstacle() -> str | None:
@@ -42,11 +53,20 @@ class Graphs:
     @contextmanager
     def _aside(self) -> Iterator[None]:
         """On our stream and in our pool, after what the current stream has been given; it waits for us."""
-        current = cupy.cuda.get_current_stream()
+        current = self._current()
         self._stream.wait_event(current.record())
         with cupy.cuda.using_allocator(self._pool.malloc), self._stream:
             yield
         current.wait_event(self._stream.record())
+
+    def _current(self) -> Any:
+        """The current stream; if it is another than the last time it waits, as all graphs work in the same memory."""
+        current = cupy.cuda.get_current_stream()
+        if current is not self._last:
+            if self._last is not None:
+                current.wait_event(self._last.record())
+            self._last = current
+        return current
 
     def run(self, function: Callable[[], Any]) -> Any:
         """Call a function as it will be recorded, so that the pool comes to hold the memory it needs."""
@@ -69,10 +89,9 @@ class Graphs:
         """A context in which this device is the current one, as what follows needs."""
         return working_on(self.device)
 
-    @staticmethod
-    def launch(graph: Any) -> None:
+    def launch(self, graph: Any) -> None:
         """Run a graph on the current stream."""
-        graph.launch(cupy.cuda.get_current_stream())
+        graph.launch(self._current())
 
     @staticmethod
     def static(x: Any) -> Any:

@@ -20,7 +20,7 @@ class Piece:
     """Some bytes of "device" memory."""
 
     def __init__(self, size: int, device: int) -> None:
-        self.size, self.device, self.pool, self.thread = size, device, current_pool(), threading.get_ident()
+        self.size, self.device, self.pool, self.thread = size, device, current_pool(), threading.current_thread()
         self._whole = np.full(size + 3 * GUARD, FILL, dtype=np.uint8)
         start = GUARD + -self._whole.ctypes.data % GUARD
         self.bytes = self._whole[start:start + size]
@@ -50,8 +50,9 @@ def is_taken(pointer: int) -> bool:
 
 
 def contents() -> list[tuple[Piece, np.ndarray]]:
-    """Every piece that this thread has made, with a copy of its bytes."""
-    own = [piece for piece in list(_pieces.values()) if piece.thread == threading.get_ident()]
+    """Every piece that this thread has made, or one that has ended, with a copy of its bytes."""
+    own = [piece for piece in list(_pieces.values())
+           if piece.thread is threading.current_thread() or not piece.thread.is_alive()]
     return [(piece, piece.bytes.copy()) for piece in own]
 
 
@@ -98,11 +99,12 @@ class Memory:
         refuse_capture("cudaMalloc")
         with using_allocator(MemoryPool().malloc):
             self.piece = Piece(size, current_device())
+        self.ptr, self.size, self.device_id = self.piece.ptr, size, current_device()
 
 
 class MemoryPointer:
     def __init__(self, mem: Any, offset: int) -> None:
-        self.mem, self.ptr = mem.piece, mem.piece.ptr + offset
+        self.mem, self.ptr = mem.piece, mem.ptr + offset
         self.memory = mem
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import weakref
 from typing import Any
 
 import cupy
@@ -14,6 +15,8 @@ from nvmath.bindings._memory import InvalidValue, check, check_types, multiply, 
 _numbers = itertools.count(1)
 #: Handle -> its device, stream and workspace.
 handles: dict[int, dict[str, Any]] = {}
+#: Workspace -> the stream whose products work in it.
+_users: weakref.WeakKeyDictionary[Any, int] = weakref.WeakKeyDictionary()
 #: Every product since tests last emptied it: (transa, transb, m, n, k, count, compute type).
 products: list[tuple] = []
 
@@ -22,7 +25,7 @@ def create() -> int:
     if cupy.cuda.get_current_stream().is_capturing():
         raise InvalidValue("a handle made while a stream is captured: its memory would be allocated then")
     number = next(_numbers)
-    handles[number] = {"device": current_device(), "stream": 0, "workspace": 0}
+    handles[number] = {"device": current_device(), "stream": 0, "workspace": (0, 0)}
     return number
 
 
@@ -31,12 +34,14 @@ def destroy(handle: int) -> None:
 
 
 def set_stream(handle: int, stream_id: int) -> None:
-    handles[handle].update(stream=stream_id, workspace=0)
+    handles[handle].update(stream=stream_id, workspace=(0, 0))
 
 
 def set_workspace(handle: int, workspace: int, workspace_size_in_bytes: int) -> None:
-    check(workspace, workspace_size_in_bytes)
-    handles[handle]["workspace"] = workspace_size_in_bytes
+    piece, stream = check(workspace, workspace_size_in_bytes), handles[handle]["stream"]
+    if _users.setdefault(piece, stream) != stream:
+        raise InvalidValue("a workspace of two streams, whose products may run at once")
+    handles[handle]["workspace"] = workspace, workspace_size_in_bytes
 
 
 def gemm_ex(handle: int, transa: int, transb: int, m: int, n: int, k: int, alpha: int, a: int, atype: int, lda: int,
@@ -53,7 +58,8 @@ def gemm_strided_batched_ex(handle: int, transa: int, transb: int, m: int, n: in
     state, stream = handles[handle], cupy.cuda.get_current_stream()
     if state["device"] != current_device() or state["stream"] != stream.ptr:
         raise InvalidValue(f"a handle of {state}, on device {current_device()} and stream {stream.ptr}")
-    if stream.is_capturing() and not state["workspace"]:
+    workspace = state["workspace"]
+    if stream.is_capturing() and not workspace[1]:
         raise InvalidValue("a product recorded without a workspace: cuBLAS would allocate one")
     if batch_count > 1 and abs(stride_c) < ldc * (n - 1) + m:
         raise InvalidValue("results that overlap")
@@ -65,6 +71,8 @@ def gemm_strided_batched_ex(handle: int, transa: int, transb: int, m: int, n: in
         return pointer + i * stride * {0: 4, 1: 8, 2: 2, 14: 2}[kind]
 
     def compute() -> None:
+        if workspace[1]:
+            check(*workspace)  # a graph works in it for as long as it is launched
         for i in range(batch_count):
             left = view(at(a, atype, stride_a, i), atype, *((k, m) if transa else (m, k)), lda)
             right = view(at(b, btype, stride_b, i), btype, *((n, k) if transb else (k, n)), ldb)

@@ -103,6 +103,7 @@ def matmul(light_handle: int, compute_desc: int, alpha: int, a: int, adesc: int,
     products.append((out["rows"], out["columns"], left["rows"] if turned[0] else left["columns"], compute, values[7]))
 
     def run() -> None:
+        check(workspace, workspace_size_in_bytes)
         sides = [view(pointer, x["type"], x["rows"], x["columns"], x["leading"])
                  for pointer, x in ((a, left), (b, right))]
         made = multiply(*(x.T if turn else x for x, turn in zip(sides, turned, strict=True)), compute)
