@@ -7,7 +7,7 @@ constexpr int PLACES = 32, WARPS = 16;  // of a block, below
 template <int N>
 DEVICE void sum_places(const int* positions, const scalar* values, const Bags& bags, int64 first, int64 last,
                        int64 column, int64 width, real (&sum)[N]) {
-    constexpr int AHEAD = N < 8 ? 8 : 4;  // rows that are asked for before the first is waited for
+    constexpr int AHEAD = N == 1 ? 8 : 4;  // rows that are asked for before the first is waited for
     const int lane = threadIdx.x;
     for (int64 start = first; start < last; start += 32) {
         const int length = last - start < 32 ? static_cast<int>(last - start) : 32;
