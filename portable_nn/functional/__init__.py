@@ -22,6 +22,7 @@ from portable_nn.functional.losses import mean_cross_entropy as mean_cross_entro
 from portable_nn.functional.losses import squared_error as squared_error
 from portable_nn.functional.mean import mean as mean
 from portable_nn.functional.normalization import layer_norm as layer_norm
+from portable_nn.functional.packed_attention import packed_attention as packed_attention
 from portable_nn.functional.pooling import avg_pool as avg_pool
 from portable_nn.functional.pooling import max_over_time as max_over_time
 from portable_nn.functional.pooling import max_pool as max_pool

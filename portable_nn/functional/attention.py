@@ -14,12 +14,13 @@ from portable_nn.functional.dropout import _definition as _define_dropout
 from portable_nn.functional.fused import fused
 from portable_nn.functional.products import product
 from portable_nn.functional.softmax import _define_softmax
-from portable_nn.functional.tiles import Scores, hidden_scores, lowest, replace
+from portable_nn.functional.tiles import Scores, as_mask, hidden_scores, lowest, replace
 
 
 def _define_weights(query, key, mask, /, *, causal, scale):
     xp = array_namespace(query, key)
     scores = product(at_least_float32(xp, query) * scale, xp.matrix_transpose(at_least_float32(xp, key)))
+    mask = as_mask(mask, query.ndim, key.shape[-2])
     hidden = hidden_scores(xp, mask, slice(0, query.shape[-2]), slice(0, key.shape[-2]), causal, query.device)
     if hidden is not None:
         scores = replace(xp, hidden, scores, lowest(xp, scores.dtype))
@@ -104,22 +105,28 @@ def _check(query, key, value, mask, *, causal, scale, dropout_p, stream):
         raise ShapeError("query (..., T, D), key (..., S, D) and value (..., S, E), with the same axes in front",
                          f"{query.shape}, {key.shape} and {value.shape}", "reshape or broadcast them")
     if mask is not None:
-        _check_mask(query, key, mask)
+        _check_mask(mask, (*query.shape[:-1], key.shape[-2]), query)
 
 
 def _check_weights(query, key, mask, *, causal, scale):
     _check(query, key, key, mask, causal=causal, scale=scale, dropout_p=0, stream=None)
 
 
-def _check_mask(query, key, mask):
-    if not array_namespace(mask).isdtype(mask.dtype, "bool"):
-        raise DTypeError("a mask of booleans, True where a score is hidden", f"dtype {mask.dtype}",
+def _check_mask(mask, shape, x):
+    """Of scores of this shape, made of x."""
+    xp = array_namespace(mask)
+    lengths = not xp.isdtype(mask.dtype, "bool")
+    if lengths and not xp.isdtype(mask.dtype, "integral"):
+        raise DTypeError("a mask of booleans, True where a score is hidden, or integer lengths", f"dtype {mask.dtype}",
                          "compare it first: mask < 0 for one that is added to scores, mask == 0 for ones and zeros")
-    if mask.device != query.device:
-        raise DeviceError(f"a mask on {device_name(query)}", device_name(mask), "move it with portable_nn.to_device")
-    shape = (*query.shape[:-1], key.shape[-2])
+    if mask.device != x.device:
+        raise DeviceError(f"a mask on {device_name(x)}", device_name(mask), "move it with portable_nn.to_device")
+    if lengths and (len(shape) < 3 or tuple(mask.shape) != shape[:1]):
+        raise ShapeError(f"lengths that count keys, one for each row of the first of the axes in front of {shape[-2:]}",
+                         f"integers {tuple(mask.shape)} for scores {shape}",
+                         "compare integers first to make a mask of booleans: mask == 0 for ones and zeros")
     fits = len(mask.shape) <= len(shape) and all(m in (1, n) for m, n in zip(mask.shape[::-1], shape[::-1]))
-    if not fits:
+    if not (lengths or fits):
         raise ShapeError(f"a mask that broadcasts to {shape}", f"{mask.shape}",
                          "give it axes of length 1, as with mask[:, None, None, :] for one of (B, S)")
 
@@ -138,14 +145,16 @@ def attention(query: Any, key: Any, value: Any, mask: Any, *, causal: bool, scal
     key : array of shape (..., S, D)
     value : array of shape (..., S, E)
         The axes in front, such as batch and heads, are those of the query.
-    mask : boolean array that broadcasts to (..., T, S), or None
+    mask : boolean array that broadcasts to (..., T, S), integers (B,) for the first of the axes in front, or None
         True where a key is hidden from a query. PyTorch's `scaled_dot_product_attention` means the opposite (its
-        `MultiheadAttention` the same). A query from which all keys are hidden gets zeros, and no gradient.
+        `MultiheadAttention` the same). Integers say how many keys count, the first ones, and hide those after them;
+        they let kernels skip the others. A query from which all keys are hidden gets zeros, and no gradient.
     causal : bool
         Hide from query t all keys after t.
     scale : float or None for 1/√D
     dropout_p : float
-        The share of the weights to drop, as `dropout` does over an array of shape (..., T, S).
+        The share of the weights to drop, as `dropout` does over an array of shape (..., T, S). In half precision on a
+        GPU cuDNN draws from a stream of its own, keyed by this one: the same in every run, but not this mask.
     stream : Stream, or None where nothing is dropped
 
     Returns

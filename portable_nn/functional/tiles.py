@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from portable_nn.backend.namespace import array_namespace
 from portable_nn.backend.random import Stream, keep_mask, keep_threshold
-from portable_nn.functional.checks import at_least_float32
+from portable_nn.functional.checks import as_index, at_least_float32
 
 #: Scores worked on at a time, over all heads; but a head's tile has SIDE rows and columns, if there are so many.
 TILE = 2**20
@@ -73,6 +73,7 @@ class Scores(NamedTuple):
         """From what the operation was given."""
         xp = array_namespace(query)
         tiles = Tiles(query.shape[:-2], query.shape[-2], key.shape[-2], causal, dropout_p, stream)
+        mask = as_mask(mask, query.ndim, key.shape[-2])
         query, key, value = (at_least_float32(xp, x) for x in (query, key, value))
         return cls(xp, query * scale, key, value, mask, tiles, causal)
 
@@ -82,6 +83,16 @@ class Scores(NamedTuple):
         scores = xp.matmul(self.query[..., rows, :], xp.matrix_transpose(self.key[..., columns, :]))
         hidden = hidden_scores(xp, self.mask, rows, columns, self.causal, scores.device)
         return scores if hidden is None else replace(xp, hidden, scores, lowest(xp, scores.dtype)), hidden
+
+
+def as_mask(mask: Any, axes: int, keys: int) -> Any:
+    """A raw mask of booleans as it is, or None; lengths (B,) as the mask (B, 1, …, S) of so many axes."""
+    if mask is None or array_namespace(mask).isdtype(mask.dtype, "bool"):
+        return mask
+    xp = array_namespace(mask)
+    lengths = as_index(xp, mask)
+    positions = xp.arange(keys, dtype=lengths.dtype, device=lengths.device)
+    return positions >= xp.reshape(lengths, (lengths.shape[0], *(1,) * (axes - 1)))
 
 
 def hidden_scores(xp: Any, mask: Any, rows: slice, columns: slice, causal: bool, device: Any) -> Any:

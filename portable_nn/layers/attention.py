@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from portable_nn import functional
-from portable_nn.backend.errors import ArgumentError, DTypeError, ShapeError
+from portable_nn.backend.errors import ArgumentError, ShapeError
 from portable_nn.backend.namespace import array_namespace
 from portable_nn.backend.random import keep_threshold
 from portable_nn.layers.initializers import glorot_uniform, zeros
 from portable_nn.layers.linear import Linear
+from portable_nn.layers.masks import join_masks
 from portable_nn.layers.module import Module
 from portable_nn.layers.parameter import Parameter
 from portable_nn.layers.storage import check_size
@@ -88,22 +89,26 @@ class MultiheadAttention(Module):
 
         `padding_mask` (B, S) and `mask` (T, S), (B, T, S) or (B, H, T, S), axes of length 1 allowed, are booleans, True
         where a key is hidden, as in PyTorch's layer of this name (its `scaled_dot_product_attention` means the
-        opposite). `causal` hides what is later. A query that sees no key gets b_o. Weights are those before dropout.
+        opposite). A `padding_mask` of integers (B,) says how many keys of each row count, the first ones; that is
+        faster. `causal` hides what is later. A query that sees no key gets b_o. Weights are those before dropout.
         """
         key = query if key is None else key
         value = key if value is None else value
         query, key, value = self._prepare(query, key, value)
-        q, k, v = self._project(query, key, value)                               # (B, H, T, D), (B, H, S, D) twice
-        hidden = join_masks(mask, padding_mask, (*q.shape[:3], k.shape[2]))
+        hidden = join_masks(mask, padding_mask, (query.shape[0], self.num_heads, query.shape[1], key.shape[1]))
         dropout_p = self.dropout if self.training else 0.0
-        stream = self.next_stream() if dropout_p else None
-        heads = functional.attention(q, k, v, hidden, causal=causal, scale=None, dropout_p=dropout_p, stream=stream)
-        xp = array_namespace(heads)
-        y = self.out_proj(xp.reshape(xp.permute_dims(heads, (0, 2, 1, 3)), query.shape))        # (B, T, E)
-        y = y if self.batch_first else xp.permute_dims(y, (1, 0, 2))
-        if not return_weights:
-            return y
-        return y, functional.attention_weights(q, k, hidden, causal=causal, scale=None)
+        options: dict[str, Any] = {"causal": causal, "scale": None}
+        drop: dict[str, Any] = {"dropout_p": dropout_p, "stream": self.next_stream() if dropout_p else None}
+        if self.in_proj_weight is not None and query is key and key is value:
+            packed = self._map(query, self.in_proj_weight, self.in_proj_bias)                   # (B, T, 3, H, D)
+            heads = functional.packed_attention(packed, hidden, **options, **drop)              # (B, T, H, D)
+            q, k = _parts(packed)[:2] if return_weights else (None, None)
+        else:
+            q, k, v = self._project(query, key, value)                           # (B, H, T, D), (B, H, S, D) twice
+            heads = _swap(functional.attention(q, k, v, hidden, **options, **drop))
+        y = self.out_proj(array_namespace(heads).reshape(heads, query.shape))                   # (B, T, E)
+        y = y if self.batch_first else array_namespace(y).permute_dims(y, (1, 0, 2))
+        return (y, functional.attention_weights(q, k, hidden, **options)) if return_weights else y
 
     def _prepare(self, query: Any, key: Any, value: Any) -> tuple[Any, Any, Any]:
         """The three with the batch first; one that was another stays that very one."""
@@ -128,8 +133,6 @@ class MultiheadAttention(Module):
         size = self.embed_dim
         weight: Any = self.in_proj_weight
         bias: Any = self.in_proj_bias
-        if weight is not None and query is key and key is value:
-            return self._heads(query, weight, bias)
         biases = (None,) * 3 if bias is None else tuple(bias[i * size:(i + 1) * size] for i in range(3))
         if weight is None:
             weights = (self.q_proj_weight, self.k_proj_weight, self.v_proj_weight)
@@ -142,10 +145,13 @@ class MultiheadAttention(Module):
 
     def _heads(self, x: Any, weight: Any, bias: Any) -> list[Any]:
         """One or more maps of x, stacked by rows in weight, each as (B, H, T, D)."""
+        return _parts(self._map(x, weight, bias))
+
+    def _map(self, x: Any, weight: Any, bias: Any) -> Any:
+        """As one array (B, T, maps, H, D)."""
         y = functional.linear(x, weight, bias, activation=None)
-        xp, size = array_namespace(y), self.embed_dim // self.num_heads
-        y = xp.reshape(y, (*x.shape[:2], weight.shape[0] // self.embed_dim, self.num_heads, size))
-        return [xp.permute_dims(part, (0, 2, 1, 3)) for part in xp.unstack(y, axis=2)]
+        shape = weight.shape[0] // self.embed_dim, self.num_heads, self.embed_dim // self.num_heads
+        return array_namespace(y).reshape(y, (*x.shape[:2], *shape))
 
     def extra_repr(self) -> str:
         options = {"dropout": 0.0, "bias": True, "kdim": self.embed_dim, "vdim": self.embed_dim, "batch_first": True}
@@ -154,41 +160,18 @@ class MultiheadAttention(Module):
         return f"{self.embed_dim}, {self.num_heads}{changed}"
 
 
+def _parts(packed: Any) -> list[Any]:
+    """The maps of an array (B, T, maps, H, D), each as (B, H, T, D)."""
+    return [_swap(part) for part in array_namespace(packed).unstack(packed, axis=2)]
+
+
+def _swap(x: Any) -> Any:
+    return array_namespace(x).permute_dims(x, (0, 2, 1, 3))
+
+
 def check_dropout(p: Any) -> float:
     """A dropout probability, if it is one."""
     if not isinstance(p, (int, float)):
         raise ArgumentError("a dropout probability from 0 to 1", repr(p), "pass a number")
     keep_threshold(p)
     return p
-
-
-def join_masks(mask: Any, padding_mask: Any, shape: tuple[int, ...]) -> Any:
-    """One mask that broadcasts to (B, H, T, S), the shape, from one of scores and one of keys; either may be None.
-
-    Raises
-    ------
-    ShapeError, DTypeError
-        A mask is not of its shape or not of booleans.
-    """
-    batch, heads, queries, keys = shape
-    if padding_mask is not None:
-        xp = _check_mask("padding_mask", padding_mask, [(batch, keys)])
-        padding_mask = xp.reshape(padding_mask, (-1 if batch else 0, 1, 1, padding_mask.shape[1]))
-    if mask is not None:
-        xp = _check_mask("mask", mask, [(queries, keys), (batch, queries, keys), shape])
-        mask = xp.expand_dims(mask, axis=1) if len(mask.shape) == 3 else mask
-    if mask is None or padding_mask is None:
-        return padding_mask if mask is None else mask
-    return array_namespace(mask, padding_mask).logical_or(mask, padding_mask)
-
-
-def _check_mask(name: str, mask: Any, shapes: list[tuple[int, ...]]) -> Any:
-    xp = array_namespace(mask)
-    if not xp.isdtype(mask.dtype, "bool"):
-        raise DTypeError(f"a {name} of booleans, True where a key is hidden", f"dtype {mask.dtype}",
-                         "compare it first: mask < 0 for one that is added to scores, mask == 0 for ones and zeros")
-    for shape in shapes:
-        if len(mask.shape) == len(shape) and all(m in (1, n) for m, n in zip(mask.shape, shape)):
-            return xp
-    raise ShapeError(f"a {name} of shape {' or '.join(map(str, shapes))}", f"{tuple(mask.shape)}",
-                     "give it an axis of length 1 for what it is the same for")

@@ -61,7 +61,7 @@ class TransformerDecoderLayer(Module):
 
     def forward(self, x: Any, memory: Any, *, padding_mask: Any = None, mask: Any = None, causal: bool = False,
                 memory_padding_mask: Any = None, memory_mask: Any = None) -> Any:
-        """Masks of x and of the memory as `MultiheadAttention` takes them: True where a key is hidden."""
+        """Masks of x and of the memory as `MultiheadAttention` takes them: True where a key is hidden, or lengths."""
         own = {"padding_mask": padding_mask, "mask": mask, "causal": causal}
         other = {"padding_mask": memory_padding_mask, "mask": memory_mask}
         if self.norm_first:

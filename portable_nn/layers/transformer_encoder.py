@@ -76,7 +76,7 @@ class TransformerEncoderLayer(Module):
         self.dropout1, self.dropout2 = Dropout(dropout), Dropout(dropout)
 
     def forward(self, x: Any, *, padding_mask: Any = None, mask: Any = None, causal: bool = False) -> Any:
-        """Masks as `MultiheadAttention` takes them: True where a key is hidden."""
+        """Masks as `MultiheadAttention` takes them: True where a key is hidden, or lengths."""
         masks = {"padding_mask": padding_mask, "mask": mask, "causal": causal}
         if self.norm_first:
             x = x + self.dropout1(self.self_attn(self.norm1(x), **masks))
@@ -124,7 +124,7 @@ class TransformerEncoder(Module):
         self.norm = norm
 
     def forward(self, x: Any, *, padding_mask: Any = None, mask: Any = None, causal: bool = False) -> Any:
-        """Masks as `MultiheadAttention` takes them: True where a key is hidden."""
+        """Masks as `MultiheadAttention` takes them: True where a key is hidden, or lengths."""
         for layer in self.layers:
             x = layer(x, padding_mask=padding_mask, mask=mask, causal=causal)
         return x if self.norm is None else self.norm(x)

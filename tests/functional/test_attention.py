@@ -232,6 +232,17 @@ def test_long_inputs_go_through_tiles() -> None:
     assert kernels.explain("attention", long, long, long, None, **options) == "generic attention"
 
 
+def test_lengths_of_narrow_integers_and_out_of_range(backend: Backend, path: str, rng: np.random.Generator) -> None:
+    """They count keys whatever their dtype holds: more than there are is all of them, fewer than none is none."""
+    arrays = [backend.asarray(x, "float32") for x in draw(rng, 3, queries=2, keys=300)]
+    g = backend.asarray(rng.standard_normal((3, 2, 3)), "float32")
+    for dtype, lengths in (("uint8", [0, 7, 255]), ("int8", [-1, 7, 127]), ("int64", [300, 1000, 299])):
+        hidden = np.arange(300) >= np.asarray(lengths)[:, None, None]
+        for x, want in zip(run(arrays, backend.asarray(np.asarray(lengths, dtype)), g),
+                           run(arrays, backend.asarray(hidden), g)):
+            np.testing.assert_allclose(x, want, rtol=1e-5, atol=1e-6)
+
+
 def test_refusals(backend: Backend, rng: np.random.Generator) -> None:
     query, key, value = (backend.asarray(x, "float32") for x in draw(rng, 2))
     with pytest.raises(ShapeError, match=r"query \(..., T, D\)"):
@@ -244,6 +255,12 @@ def test_refusals(backend: Backend, rng: np.random.Generator) -> None:
         functional.attention(query, key, value, backend.asarray(np.zeros((4, 4), bool)), **PLAIN)
     with pytest.raises(DTypeError, match="mask < 0"):
         functional.attention(query, key, value, backend.asarray(np.zeros((4, 5)), "float32"), **PLAIN)
+    with pytest.raises(ShapeError, match="lengths that count keys"):
+        functional.attention(query, key, value, backend.asarray(np.zeros((2, 1), int)), **PLAIN)
+    with pytest.raises(ShapeError, match="in front"):
+        functional.attention(*(x[0, ...] for x in (query, key, value)), backend.asarray(np.zeros(4, int)), **PLAIN)
+    with pytest.raises(ShapeError, match="3, H, D"):
+        functional.packed_attention(query, None, **PLAIN)
     with pytest.raises(DTypeError, match="floating"):
         functional.attention(*(backend.asarray(np.ones((2, 2), int)) for _ in range(3)), None, **PLAIN)
     with pytest.raises(ArgumentError, match="stream"):

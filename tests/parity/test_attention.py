@@ -99,6 +99,29 @@ def test_multihead_attention(batch: int, queries: int, keys: int, heads: int, si
 
 
 @configurations
+@given(sizes, sizes, sizes, st.sampled_from(["self", "memory", "encoder"]), flags, flags, seeds)
+def test_lengths(batch: int, steps: int, heads: int, kind: str, masked: bool, causal: bool, seed: int) -> None:
+    """Numbers of keys in place of a mask of them, alone and beside another."""
+    rng = np.random.default_rng(seed)
+    make = {"encoder": lambda nn: nn.TransformerEncoderLayer(2 * heads, heads, 4, 0.0, batch_first=True)}.get(
+        kind, lambda nn: nn.MultiheadAttention(2 * heads, heads, batch_first=True))
+    ours, theirs = share_state(make(layers), make(torch.nn), rng)
+    lengths = rng.integers(1, steps + 1, batch)
+    padding, mask = np.arange(steps) >= lengths[:, None], rng.random((steps, steps)) < 0.5 if masked else None
+    if mask is not None:
+        mask[:, 0] = False
+    inputs, twins = track(*(rng.standard_normal((batch, steps, 2 * heads)) for _ in range(1 + (kind == "memory"))))
+    out = ours(*inputs, padding_mask=lengths, mask=mask, causal=causal)
+    hidden = theirs_of(later(steps) if mask is None else later(steps) | mask) if causal else theirs_of(mask)
+    if kind == "encoder":
+        expected = theirs(*twins, src_mask=hidden, src_key_padding_mask=theirs_of(padding))
+    else:
+        expected = theirs(*twins, *[twins[-1]] * (3 - len(twins)), attn_mask=hidden,
+                          key_padding_mask=theirs_of(padding))[0]
+    agree([out], [expected], inputs, twins, ours, theirs)
+
+
+@configurations
 @given(sizes, sizes, sizes, sizes, flags, seeds)
 def test_masks_by_row_and_head(batch: int, queries: int, keys: int, heads: int, by_head: bool, seed: int) -> None:
     rng = np.random.default_rng(seed)

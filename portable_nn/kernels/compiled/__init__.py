@@ -15,6 +15,7 @@ from portable_nn.kernels.compiled import (  # noqa: F401  (each registers its ke
     lstm,
     norms,
     optimizers,
+    packed_attention,
     rows,
     skipgram,
     softmax,

@@ -81,19 +81,19 @@ def _score_gradient(g: np.ndarray, e: np.ndarray, r: np.ndarray, keep: np.ndarra
                     np.empty(0, dtype=np.bool_) if keep is None else flat(keep))
 
 
-_BETWEEN = attention.Between(_exponentials, _score_gradient)
+BETWEEN = attention.Between(_exponentials, _score_gradient)
 
 
 def forward(*arrays: Any, **options: Any) -> tuple[np.ndarray, Any]:
-    return attention.forward(*arrays, **options, between=_BETWEEN)
+    return attention.forward(*arrays, **options, between=BETWEEN)
 
 
 def infer(*arrays: Any, **options: Any) -> np.ndarray:
-    return attention.forward(*arrays, **options, between=_BETWEEN, keeps=False)[0]
+    return attention.forward(*arrays, **options, between=BETWEEN, keeps=False)[0]
 
 
 def backward(xp: Any, g: Any, saved: Any, needs: Any) -> tuple:
-    return attention.gradients_of(g, saved, needs, _BETWEEN)
+    return attention.gradients_of(g, saved, needs, BETWEEN)
 
 
 def supports(query: Any, key: Any, value: Any, mask: Any, **options: Any) -> bool:

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import cupy
 
 from portable_nn.backend.random import keep_threshold
+from portable_nn.functional.tiles import as_mask
 from portable_nn.kernels.cupy.dropout import stream_arguments
 from portable_nn.kernels.cupy.launch import empty, is_floating, kernel
 from portable_nn.kernels.registry import register
@@ -76,6 +77,7 @@ def _rules(mask: Any, shape: tuple[int, ...], causal: bool, dropout_p: float, st
     factor = 0.0 if threshold == 65536 else 1 / (1 - threshold / 65536)
     numbers = stream_arguments(stream) if threshold else (0,) * 6
     hidden: tuple = (0, 0, 0, 0, 0)
+    mask = as_mask(mask, len(shape), shape[-1])
     if mask is not None:
         lead = shape[:-2]
         outer, inner = (1, 1) if not lead else (lead[0], 1) if len(lead) == 1 else (math.prod(lead[:-1]), lead[-1])

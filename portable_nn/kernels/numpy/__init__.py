@@ -18,6 +18,7 @@ from portable_nn.kernels.numpy import (  # noqa: F401  (each registers its kerne
     losses,
     lstm,
     optimizers,
+    packed_attention,
     pooling,
     rectifiers,
     rms_norm,

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from portable_nn.backend.random import Stream, keep_mask
+from portable_nn.functional.tiles import as_mask
 from portable_nn.kernels.numpy.blocks import SHARED, is_floating, ones
 from portable_nn.kernels.numpy.buffers import empty, scratch
 from portable_nn.kernels.numpy.threads import share
@@ -19,7 +20,7 @@ _BLOCK = 2**16
 #: Scores of all heads that are kept for the gradient; of more they are made again, which costs a step some 2 %.
 _KEPT = _BLOCK
 #: Scores of one head that are worked on at a time; longer inputs go through the tiles of the generic pair.
-_HEAD = 2**20
+HEAD = 2**20
 #: exp of scores within this bound neither over- nor underflows, nor do its sums: no largest one need be subtracted.
 _BOUND = 40.0
 
@@ -33,7 +34,7 @@ def _four(x: np.ndarray) -> np.ndarray:
 
 def _visible(mask: np.ndarray | None, causal: bool, lead: tuple, shape: tuple, dtype: np.dtype) -> np.ndarray | None:
     """1 where a score counts and 0 where it is hidden, with four axes; None where all count."""
-    visible = None
+    visible, mask = None, as_mask(mask, len(lead) + 2, shape[1])
     if mask is not None:
         mask = mask.reshape((1,) * (len(lead) + 2 - mask.ndim) + mask.shape)
         mask = np.broadcast_to(mask, (*lead, *mask.shape[-2:])) if len(lead) > 2 else mask
@@ -93,7 +94,7 @@ class Between(NamedTuple):
     score_gradient: Callable[..., None]
 
 
-_NUMPY = Between(_exponentials, _score_gradient)
+NUMPY = Between(_exponentials, _score_gradient)
 
 
 def _over(heads: tuple[int, int], scores: int, function: Callable[[tuple[slice, slice]], None]) -> None:
@@ -118,7 +119,7 @@ def _side_by_side(x: np.ndarray, width: int) -> np.ndarray:
 
 def forward(query: np.ndarray, key: np.ndarray, value: np.ndarray, mask: np.ndarray | None, *, causal: bool,
             scale: float, dropout_p: float, stream: Stream | None, keeps: bool = True,
-            between: Between = _NUMPY) -> tuple[np.ndarray, Any]:
+            between: Between = NUMPY) -> tuple[np.ndarray, Any]:
     lead = query.shape[:-2]
     q, k, v = _four(query), _four(key), _four(value)
     shape = (*q.shape[:3], k.shape[2])
@@ -144,14 +145,21 @@ def forward(query: np.ndarray, key: np.ndarray, value: np.ndarray, mask: np.ndar
 
 
 def backward(xp: Any, g: Any, saved: Any, needs: Any) -> tuple:
-    return gradients_of(g, saved, needs, _NUMPY)
+    return gradients_of(g, saved, needs, NUMPY)
 
 
 def gradients_of(g: np.ndarray, saved: Any, needs: Any, between: Between) -> tuple:
-    """With r the factors and e the exponentials, weights are r e: r goes into the small arrays g and δ."""
-    q, k, v, visible, keep, inverse, kept, factors, scale, *shapes = saved
-    g = _four(g)
+    """In new arrays."""
+    (q, k, v), shapes = saved[:3], saved[-3:]
     gradients = [_side_by_side(x, x.shape[3]) if need else None for x, need in zip((q, k, v), needs)]
+    write_gradients(_four(g), saved, gradients, between)
+    return *(None if x is None else x.reshape(shape) for x, shape in zip(gradients, shapes)), None
+
+
+def write_gradients(g: np.ndarray, saved: Any, gradients: Any, between: Between) -> None:
+    """To arrays for query, key and value, None where there is none. With r the factors and e the exponentials, weights
+    are r e: r goes into the small arrays g and δ."""
+    q, k, v, visible, keep, inverse, kept, factors, scale = saved[:9]
     g_q, g_k, g_v = gradients
 
     def part(block: tuple[slice, slice]) -> None:
@@ -176,7 +184,6 @@ def gradients_of(g: np.ndarray, saved: Any, needs: Any, between: Between) -> tup
             np.matmul(g_s.swapaxes(-1, -2), query_block, out=g_k[block])
 
     _over(q.shape[:2], q.shape[2] * k.shape[2], part)
-    return *(None if x is None else x.reshape(shape) for x, shape in zip(gradients, shapes)), None
 
 
 def infer(*arrays: Any, **options: Any) -> np.ndarray:
@@ -184,7 +191,7 @@ def infer(*arrays: Any, **options: Any) -> np.ndarray:
 
 
 def supports(query: Any, key: Any, value: Any, mask: Any, **options: Any) -> bool:
-    return (is_floating(query) and 0 < query.shape[-2] * key.shape[-2] <= _HEAD
+    return (is_floating(query) and 0 < query.shape[-2] * key.shape[-2] <= HEAD
             and query.size > 0 and value.size > 0)
 
 

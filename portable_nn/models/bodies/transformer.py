@@ -63,7 +63,7 @@ class TransformerBody(layers.Module):
     def forward(self, texts: TokenRows) -> Any:
         x, hidden = self.embedding(texts)                                                 # (B, T, width), (B, T)
         x = self.position(x * self.scale)      # section 3.4: positions would drown words as small as they begin
-        y = self.encoder(x, padding_mask=hidden)                                          # (B, T, width)
+        y = self.encoder(x, padding_mask=texts.lengths)                                   # (B, T, width)
         return self.dropout(self.pool(y, hidden))                                    # (B, width)
 
     def config(self) -> dict[str, Any]:
