@@ -121,7 +121,7 @@ def _cupy(xp: Any, indices: Any, values: Any, size: int) -> Any:
     if values.size == 0 or values.dtype.name not in _CUPY_ATOMIC:
         return define_scatter_add(indices, values, size)
     result = xp.zeros((size, *values.shape[1:]), dtype=values.dtype, device=values.device)
-    xp.add.at(result, indices, values)
+    array_api_compat.array_namespace(result).add.at(result, indices, values)  # the ufunc itself; ours mixes dtypes
     return result
 
 
