@@ -103,7 +103,8 @@ def test_cublaslt_takes_the_bias(gpu: Any) -> None:
 
 @pytest.mark.parametrize("name", ["tf32", "bfloat16", "float16"])
 def test_precision(gpu: Any, name: str, rng: np.random.Generator) -> None:
-    """Parameters, results and gradients are float32; the gradient computes as the forward did, wherever it runs."""
+    """Parameters and gradients are float32, a half result is stored as such, a half x has a half gradient; the gradient
+    computes as the forward did, wherever it runs."""
     from portable_nn.kernels.cupy import blas
 
     if not blas.usable():
@@ -112,17 +113,66 @@ def test_precision(gpu: Any, name: str, rng: np.random.Generator) -> None:
                                     for shape in ((9, 20), (13, 20), (13,)))
     g, g64 = place(rng.standard_normal((9, 13)), "float32")
     near = {key: np.asarray(rounded(value.astype("f"), name), float)
-            for key, value in (("x", x64), ("w", w64), ("g", g64))}
-    tensors = [Tensor(a, requires_grad=True) for a in (x, w, b)]
-    with precision(name):
-        out = functional.linear(*tensors, activation=None)
-    out.backward(g)
-    slack = 4e-2 if name == "tf32" else 3e-5  # the tensor cores may cut TF32 off, or round it
-    for actual, wanted in ((out.data, near["x"] @ near["w"].T + b64), (tensors[0].grad, near["g"] @ near["w"]),
-                           (tensors[1].grad, near["g"].T @ near["x"]), (tensors[2].grad, g64.sum(0))):
-        assert actual.dtype == "float32"
-        np.testing.assert_allclose(read(actual), wanted, atol=slack, rtol=0)
-    assert np.max(np.abs(read(out.data) - (x64 @ w64.T + b64))) > 1e-5
+            for key, value in (("x", x64), ("w", w64), ("b", b64), ("g", g64))}
+    stored = "float32" if name == "tf32" else name
+    for kind in {"float32", stored}:
+        tensors = [Tensor(a, requires_grad=True) for a in (x.astype(host_dtype(kind)), w, b)]
+        with precision(name):
+            out = functional.linear(*tensors, activation=None)
+        assert out.dtype == host_dtype(stored)
+        bias, g_z = (b64, g64) if name == "tf32" else (near["b"], near["g"])
+        out.backward(g.astype(host_dtype(stored)))
+        slack = 4e-2 if name == "tf32" else 3e-5  # the tensor cores may cut TF32 off, or round it
+        for actual, wanted, dtype in ((out.data, near["x"] @ near["w"].T + bias, stored),
+                                      (tensors[0].grad, near["g"] @ near["w"], kind),
+                                      (tensors[1].grad, near["g"].T @ near["x"], "float32"),
+                                      (tensors[2].grad, g_z.sum(0), "float32")):
+            assert actual.dtype == host_dtype(dtype)
+            room = slack + (0 if dtype == "float32" else 2.0 ** (-8 if name == "bfloat16" else -11) * np.abs(wanted))
+            assert np.all(np.abs(read(actual) - wanted) <= room)
+        assert np.max(np.abs(read(out.data) - (x64 @ w64.T + b64))) > 1e-5
+
+
+@pytest.mark.parametrize("activation", FORMULAS)
+@pytest.mark.parametrize("name", ["bfloat16", "float16"])
+def test_stored_in_half(gpu: Any, lt: None, name: str, activation: str | None, rng: np.random.Generator) -> None:
+    """Values and gradients of every activation, with float32 x and half x, with a bias and without."""
+    f, slope = FORMULAS[activation]
+    near = 2.0 ** (-7 if name == "bfloat16" else -10)
+    for kind, with_bias, rows in (("float32", True, 70), (name, True, 3), (name, False, 300), (name, True, 0)):
+        x, x64 = place(rng.standard_normal((rows, 2, 24)), kind)
+        (w, w64), (b, b64) = (place(rng.standard_normal(shape) / 5, "float32") for shape in ((16, 24), (16,)))
+        g, g64 = place(rng.standard_normal((rows, 2, 16)), name)
+        tensors = [Tensor(a, requires_grad=True) for a in (x, w, b)]
+        with precision(name):
+            out = functional.linear(*tensors[:2], tensors[2] if with_bias else None, activation=activation)
+        out.backward(g)
+        z = x64 @ w64.T + (b64 if with_bias else 0)
+        d = g64 * ((read(out.data) > 0) if activation == "relu" else slope(z))  # rounding may have moved z past 0
+        found = [out.data, tensors[0].grad, tensors[1].grad] + ([tensors[2].grad] if with_bias else [])
+        wanted = [f(z), d @ w64, d.reshape(-1, 16).T @ x64.reshape(-1, 24), d.sum((0, 1))][:len(found)]
+        for actual, exact, dtype in zip(found, wanted, (name, kind, "float32", "float32")):
+            assert actual.dtype == host_dtype(dtype) and actual.shape == exact.shape
+            np.testing.assert_allclose(read(actual), exact, atol=8 * near * np.max(np.abs(exact), initial=1))
+
+
+@pytest.mark.parametrize("name", ["float32", "tf32", "bfloat16", "float16"])
+def test_sums_on_the_way(gpu: Any, name: str, rng: np.random.Generator) -> None:
+    """cublasLt sums the cotangent while it multiplies, over few rows; a kernel does over many, or where it cannot."""
+    lt = pytest.importorskip("nvmath.bindings.cublasLt")
+    if not hasattr(lt, "products"):
+        pytest.skip("the stand-in alone counts")
+    for rows, summed in ((40, True), (1000, False)):
+        x, w, b = (Tensor(place(rng.standard_normal(shape), "float32")[0], requires_grad=True)
+                   for shape in ((rows, 16), (8, 16), (8,)))
+        with precision(name):
+            out = functional.linear(x, w, b, activation=None)
+        g, g64 = place(rng.standard_normal((rows, 8)), out.dtype.name)
+        lt.products.clear()
+        out.backward(g)
+        assert ((16, 8, rows, 77 if name == "tf32" else 68, 512) in lt.products) == summed
+        np.testing.assert_allclose(read(b.grad), g64.sum(0), atol=1e-3)
+        assert b.grad.dtype == w.grad.dtype == "float32"
 
 
 def test_nan_stays_nan(gpu: Any, lt: None) -> None:

@@ -1,4 +1,4 @@
-"""Products with a bias added to every row, and relu, through cublasLt: a pass over the result less than by our kernel.
+"""Products through cublasLt with what saves a pass: a bias for every row, relu, or sums of a factor on the way.
 
 A plan (layouts and cublasLt's choice of an algorithm) is made once for each shape, layout, alignment and dtype, by each
 thread for each device; a captured step makes its plans in its first runs.
@@ -21,21 +21,22 @@ from portable_nn.kernels.cupy.launch import empty
 
 #: Plans that a thread keeps.
 _PLANS = 1024
-# cublasLtMatmulDescAttributes_t, cublasLtMatmulPreferenceAttributes_t and cublasLtEpilogue_t
+# cublasLtMatmulDescAttributes_t, cublasLtMatmulPreferenceAttributes_t and cublasLtEpilogue_t. What the bias pointer
+# points to has the type of the result.
 _TRANSA, _TRANSB, _EPILOGUE, _BIAS_POINTER = 3, 4, 7, 8
 _WORKSPACE_BYTES, _ALIGNMENTS = 1, (5, 6, 7, 8)
-_BIAS, _RELU_BIAS = 4, 6
+_BIAS, _RELU_BIAS, _SUMS_OF_B = 4, 6, 512
 
 
 class Plan:
-    """One product of cublasLt: D = f(op(A) op(B) + bias), columns first."""
+    """One product of cublasLt, columns first: D = f(op(A) op(B) + bias), or with the sums of op(B) over its rows."""
 
     def __init__(self, lt: Any, handle: int, key: tuple) -> None:
-        _, m, k, n, (a_kind, a_turned, a_leading), (b_kind, b_turned, b_leading), kind, compute, aligned, relu = key
+        _, m, k, n, (a_kind, a_turned, a_leading), (b_kind, b_turned, b_leading), kind, compute, aligned, epilogue = key
         self.lt, self.handle, self.scalars = lt, handle, _POINTERS[compute == FLOAT64]
         self.description = lt.matmul_desc_create(compute, TYPES["d" if compute == FLOAT64 else "f"])
         for attribute, value in ((_TRANSA, np.int32(b_turned)), (_TRANSB, np.int32(a_turned)),
-                                 (_EPILOGUE, np.uint32(_RELU_BIAS if relu else _BIAS))):
+                                 (_EPILOGUE, np.uint32(epilogue))):
             self._set(attribute, np.asarray(value))
         self.bias = np.zeros(1, np.int64)
         self.layouts = (lt.matrix_layout_create(b_kind, *((k, n) if b_turned else (n, k)), b_leading),
@@ -112,22 +113,34 @@ def _alignment(*pointers: int) -> int:
     return next(n for n in (16, 8, 4, 2, 1) if not any(p % n for p in pointers))
 
 
-def biased_product(x: Any, weight: Any, bias: Any, dtype: Any, compute: int, kind: int | None, relu: bool) -> Any:
-    """x weightᵀ + bias, or its relu, for matrices that are not empty; None where cublasLt has no algorithm for it.
+def _product(a: Any, b: Any, vector: Any, dtype: Any, compute: int, kind: int | None, epilogue: int) -> Any:
+    """The product of matrices that are not empty, `vector` being added or written; None where there is no algorithm.
 
-    `kind` is the cudaDataType of x and weight where their dtype is not what they hold. The bias must begin at a
-    multiple of 16 bytes: cublasLt refuses others late, when it runs.
+    `kind` is the cudaDataType of a and b where their dtype is not what they hold. The vector must begin at a multiple
+    of 16 bytes: cublasLt refuses others late, when it runs.
     """
-    if bias.data.ptr % 16:
+    if vector.data.ptr % 16:
         return None
-    work = blas.handle()
-    a, b = matrices(x, (), kind), matrices(cupy.swapaxes(weight, 0, 1), (), kind)
-    out = empty((x.shape[0], weight.shape[0]), dtype)
-    aligned = (_alignment(b.pointer), _alignment(a.pointer), *[_alignment(out.data.ptr)] * 2)
-    key = (cupy.cuda.runtime.getDevice(), x.shape[0], x.shape[1], weight.shape[0], (a.kind, a.transposed, a.leading),
-           (b.kind, b.transposed, b.leading), TYPES[out.dtype.char], compute, aligned, relu)
+    work, sizes = blas.handle(), (*a.shape, b.shape[1])
+    first, second = matrices(a, (), kind), matrices(b, (), kind)
+    out = empty((a.shape[0], b.shape[1]), dtype)
+    aligned = (_alignment(second.pointer), _alignment(first.pointer), *[_alignment(out.data.ptr)] * 2)
+    key = (cupy.cuda.runtime.getDevice(), *sizes, (first.kind, first.transposed, first.leading),
+           (second.kind, second.transposed, second.leading), TYPES[out.dtype.char], compute, aligned, epilogue)
     plan = _plan(key)
     if plan is None:
         return None
-    plan.run(a, b, bias, out, work)
+    plan.run(first, second, vector, out, work)
     return out
+
+
+def biased_product(x: Any, weight: Any, bias: Any, dtype: Any, compute: int, kind: int | None, relu: bool) -> Any:
+    """x weightᵀ + bias, or its relu, or None; bias in the dtype of the result. See `_product`."""
+    return _product(x, cupy.swapaxes(weight, 0, 1), bias, dtype, compute, kind, _RELU_BIAS if relu else _BIAS)
+
+
+def product_and_sums(a: Any, b: Any, dtype: Any, compute: int, kind: int | None) -> tuple[Any, Any] | None:
+    """a b, and the sums of the rows of a, both of `dtype`, or None. See `_product`."""
+    sums = empty((a.shape[0],), dtype)
+    out = _product(a, b, sums, dtype, compute, kind, _SUMS_OF_B)
+    return None if out is None else (out, sums)

@@ -14,7 +14,7 @@ from typing import Any
 
 import cupy
 
-from portable_nn.kernels.cupy.products import cast, widen
+from portable_nn.kernels.cupy.products import converted
 
 _FLOAT32, _UINT16 = cupy.dtype("float32"), cupy.dtype("uint16")
 _KINDS = ("real floating", "numeric")
@@ -73,12 +73,9 @@ def where(condition: Any, x1: Any, x2: Any, /) -> Any:
 
 def astype(x: Any, dtype: Any, /, *, copy: bool = True, device: Any = None, compat: Callable[..., Any]) -> Any:
     """As the standard defines it; between float32 and half precision, 16 bytes a thread."""
-    if device is None and x.flags.c_contiguous:
-        old, dtype = x.dtype.char, cupy.dtype(dtype)
-        if old == "f" and dtype.char in "eE":
-            return cast(x, dtype.char, dtype)
-        if dtype.char == "f" and old in "eE":
-            return widen(x, old)
+    dtype = cupy.dtype(dtype)
+    if device is None and x.dtype != dtype and x.flags.c_contiguous:
+        return converted(x, dtype)
     return compat(x, dtype, copy=copy, device=device)
 
 

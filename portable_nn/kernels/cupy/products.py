@@ -22,6 +22,8 @@ from portable_nn.kernels.cupy.launch import contiguous, empty, kernel
 HALVES = {"bfloat16": ("E", 14), "float16": ("e", 2)}
 _UINT16, _FLOAT32 = cupy.dtype("uint16"), cupy.dtype("float32")
 FLOATING = frozenset(blas.TYPES)
+#: The longest inner axis of a product that is summed as well.
+_SHORT = 256
 
 
 def chosen_precision() -> str | None:
@@ -65,11 +67,15 @@ def matmul(x1: Any, x2: Any, /) -> Any:
     return out if x1.ndim > 1 else out[..., 0] if x2.ndim == 1 else out[..., 0, :]
 
 
-def product(a: Any, b: Any, precision: str | None) -> Any:
-    """The product of arrays of one floating dtype and of two or more axes, computing float32 in `precision`."""
+def product(a: Any, b: Any, precision: str | None, dtype: Any = None) -> Any:
+    """The product of arrays of one floating dtype and of two or more axes, computing float32 in `precision`.
+
+    The result is of that dtype too; of half precision it may be float32 (`dtype`).
+    """
+    dtype = a.dtype if dtype is None else dtype
     if not blas.usable():
-        return _cupys(a, b)
-    dtype, (a, b, compute, kind) = a.dtype, _prepared(a, b, precision)
+        return _cupys(a, b, dtype)
+    a, b, compute, kind = _prepared(a, b, precision)
     return blas.product(a, b, dtype, compute, (kind, kind))
 
 
@@ -96,10 +102,41 @@ def biased_product(x: Any, weight: Any, bias: Any, relu: bool, precision: str | 
     return product(x, cupy.swapaxes(weight, 0, 1), precision), False
 
 
-def _cupys(a: Any, b: Any) -> Any:
+def product_and_sums(a: Any, b: Any, precision: str | None, dtype: Any) -> tuple[Any, Any] | None:
+    """The product of matrices and the sums of the rows of a, as `dtype`; None where they are better computed apart.
+
+    cublasLt sums while it multiplies, but then has one block go through all of an inner axis: a short one only.
+    """
+    if not 0 < a.shape[1] <= _SHORT or not (a.size and b.size and blas.usable()):
+        return None
+    a, b, compute, kind = _prepared(a, b, precision)
+    return blaslt.product_and_sums(a, b, dtype, compute, kind)
+
+
+def _cupys(a: Any, b: Any, dtype: Any) -> Any:
     if a.dtype.char == "E":  # which CuPy cannot multiply in batches
-        return cupy.matmul(a.astype("f"), b.astype("f")).astype(a.dtype)
-    return cupy.matmul(a, b)
+        return cupy.matmul(a.astype("f"), b.astype("f")).astype(dtype)
+    return cupy.matmul(a, b).astype(dtype, copy=False)
+
+
+def converted(x: Any, dtype: Any) -> Any:
+    """x in a dtype, itself if it has it; between float32 and half precision 16 bytes a thread."""
+    old, new = x.dtype.char, dtype.char
+    if old == new:
+        return x
+    if old == "f" and new in "eE":
+        return cast(x, new, dtype)
+    return widen(x, old) if old in "eE" and new == "f" and x.flags.c_contiguous else x.astype(dtype)
+
+
+def parameters_in_half(weight: Any, bias: Any, dtype: Any) -> tuple[Any, Any]:
+    """As `converted`, of two contiguous arrays, the second of which may be None, in one launch."""
+    if bias is None or not weight.dtype == bias.dtype == _FLOAT32 or not weight.flags.c_contiguous or not weight.size:
+        return converted(weight, dtype), None if bias is None else converted(bias, dtype)
+    out = empty(weight.shape, dtype), empty(bias.shape, dtype)
+    kernel("cast", "cast_both", dtype.char)((-(-weight.size // 2048),), (256,), (
+        weight, out[0], weight.size, bias, out[1], bias.size))
+    return out
 
 
 def cast(x: Any, char: str, dtype: Any = _UINT16) -> Any:

@@ -2,7 +2,7 @@
 // Scalars: e E
 #include "common.cuh"
 
-KERNEL cast(const float* x, scalar* out, int64 count) {
+DEVICE void cast_all(const float* x, scalar* out, int64 count) {
     const bool wide = aligned(x) && aligned(out);
     FOR_ALL(i, 8, count) {
         if (wide && i + 8 <= count) {
@@ -19,6 +19,14 @@ KERNEL cast(const float* x, scalar* out, int64 count) {
             for (int64 j = i; j < count && j < i + 8; j++) narrow(x[j], out[j]);
         }
     }
+}
+
+KERNEL cast(const float* x, scalar* out, int64 count) { cast_all(x, out, count); }
+
+// A weight and its bias.
+KERNEL cast_both(const float* x, scalar* out, int64 count, const float* y, scalar* out_y, int64 count_y) {
+    cast_all(x, out, count);
+    cast_all(y, out_y, count_y);
 }
 
 // And back again.

@@ -58,7 +58,7 @@ KERNEL bias_activation(scalar* y, const scalar* bias, scalar* out, int64 rows, i
 }
 
 // g_z = g f'(z), and its sum over the rows if `g_bias` is not null: see columns.cuh for how it is launched.
-KERNEL slope_and_sum(const scalar* saved, const scalar* g, scalar* g_z, int64 activation, real* partial, scalar* g_bias,
+KERNEL slope_and_sum(const scalar* saved, const scalar* g, scalar* g_z, int64 activation, real* partial, real* g_bias,
                      int64 rows, int64 width) {
     sum_columns<1>(partial, {g_bias}, rows, width, [=](int64 row, int64 column, real* sums) {
         const int64 i = row * width + column;

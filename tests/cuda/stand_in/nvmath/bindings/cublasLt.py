@@ -1,4 +1,7 @@
-"""cublasLtMatmul with a bias, and relu, as NVIDIA documents it, over host memory; attributes are read from bytes."""
+"""cublasLtMatmul with a bias and relu, or with the sums of B over k, as NVIDIA documents it, over host memory.
+
+Attributes are read from bytes; what the bias pointer points to has the type of D.
+"""
 
 from __future__ import annotations
 
@@ -22,6 +25,7 @@ _DESCRIPTION = {3: "<i4", 4: "<i4", 7: "<u4", 8: "<i8"}
 _PREFERENCE = {1: "<u8", 5: "<u4", 6: "<u4", 7: "<u4", 8: "<u4"}
 #: Products of these compute types have no algorithm; tests fill it.
 unknown: set[int] = set()
+SUMS_OF_B = 512  # CUBLASLT_EPILOGUE_BGRADB
 
 
 class cuBLASLtError(Exception):
@@ -91,7 +95,7 @@ def matmul(light_handle: int, compute_desc: int, alpha: int, a: int, adesc: int,
     description, left, right, out = (_objects[x] for x in (compute_desc, adesc, bdesc, ddesc))
     compute, values = description["compute"], description["values"]
     check(workspace, workspace_size_in_bytes)
-    if stream != cupy.cuda.get_current_stream().ptr or values[7] not in (4, 6) or (c, cdesc) != (d, ddesc):
+    if stream != cupy.cuda.get_current_stream().ptr or values[7] not in (4, 6, SUMS_OF_B) or (c, cdesc) != (d, ddesc):
         raise InvalidValue("another stream, epilogue or C than is expected")
     for pointer, alignment in zip((a, b, c, d), np.frombuffer(ctypes.string_at(algo, 32), "<u8"), strict=True):
         if pointer % int(alignment):
@@ -108,6 +112,12 @@ def matmul(light_handle: int, compute_desc: int, alpha: int, a: int, adesc: int,
                  for pointer, x in ((a, left), (b, right))]
         made = multiply(*(x.T if turn else x for x, turn in zip(sides, turned, strict=True)), compute)
         result = view(d, out["type"], out["rows"], out["columns"], out["leading"])
+        if values[7] == SUMS_OF_B:
+            sums = view(bias, out["type"], out["columns"], 1, out["columns"])
+            right_side = sides[1].T if turned[1] else sides[1]  # (k, columns)
+            sums[:, 0] = np.sum(right_side.astype(np.float64), axis=0).astype(sums.dtype)
+            result[...] = made.astype(result.dtype)
+            return
         added = view(bias, out["type"], out["rows"], 1, out["rows"])
         with np.errstate(all="ignore"):
             made = made + added.astype(made.dtype)
