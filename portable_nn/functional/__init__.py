@@ -6,6 +6,8 @@ from portable_nn.functional.activations import gelu as gelu
 from portable_nn.functional.activations import relu as relu
 from portable_nn.functional.activations import sigmoid as sigmoid
 from portable_nn.functional.activations import tanh as tanh
+from portable_nn.functional.add_norm import add_dropout as add_dropout
+from portable_nn.functional.add_norm import add_norm as add_norm
 from portable_nn.functional.attention import attention as attention
 from portable_nn.functional.attention import attention_weights as attention_weights
 from portable_nn.functional.batch_norm import batch_norm as batch_norm

@@ -9,6 +9,7 @@ from portable_nn.backend.errors import ShapeError
 from portable_nn.backend.namespace import array_namespace
 from portable_nn.functional.checks import at_least_float32, check_floating
 from portable_nn.functional.fused import fused
+from portable_nn.functional.products import stored
 
 
 def _trailing(x, weight, bias):
@@ -24,7 +25,7 @@ def _statistics(xp, x, axes, eps):
 
 
 def _definition(x, weight, bias, /, *, eps):
-    return _forward(x, weight, bias, eps=eps)[0]
+    return stored(_forward(x, weight, bias, eps=eps)[0])
 
 
 def _forward(x, weight, bias, *, eps):
@@ -54,7 +55,13 @@ def _backward(xp, g, saved, x, weight, bias, needs):
     return g_x, g_weight, xp.sum(xp.reshape(g, rows), axis=0) if needs[2] else None
 
 
-def _check(x, weight, bias, *, eps):
+def layer_norm_gradients(xp, g, x, weight, bias, eps, needs):
+    """Those of x, weight and bias, where nothing was saved."""
+    axes = tuple(range(-len(_trailing(x, weight, bias)), 0))
+    return _backward(xp, g, _statistics(xp, x, axes, eps), x, weight, bias, needs)
+
+
+def check_layer_norm(x, weight, bias, *, eps):
     check_floating("layer_norm", x, weight, bias)
     shape = _trailing(x, weight, bias)
     if not shape or x.shape[-len(shape):] != shape or 0 in shape:
@@ -64,7 +71,7 @@ def _check(x, weight, bias, *, eps):
         raise ShapeError("weight and bias of one shape", f"{shape} and {bias.shape}", "reshape one of them")
 
 
-_layer_norm = fused("layer_norm", definition=_definition, forward=_forward, backward=_backward, check=_check)
+_layer_norm = fused("layer_norm", definition=_definition, forward=_forward, backward=_backward, check=check_layer_norm)
 
 
 def layer_norm(x: Any, weight: Any, bias: Any, *, eps: float) -> Any:
@@ -81,7 +88,8 @@ def layer_norm(x: Any, weight: Any, bias: Any, *, eps: float) -> Any:
     Returns
     -------
     array of the shape and dtype of `x`
-        The statistics are computed in at least float32.
+        In half precision within its context (see `portable_nn.precision`). The statistics are computed in at least
+        float32.
 
     Raises
     ------

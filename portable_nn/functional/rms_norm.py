@@ -9,6 +9,7 @@ from portable_nn.backend.errors import ShapeError
 from portable_nn.backend.namespace import array_namespace
 from portable_nn.functional.checks import at_least_float32, check_floating
 from portable_nn.functional.fused import fused
+from portable_nn.functional.products import stored
 
 
 def _axes(x, weight):
@@ -16,15 +17,19 @@ def _axes(x, weight):
 
 
 def _definition(x, weight, /, *, eps):
-    return _forward(x, weight, eps=eps)[0]
+    return stored(_forward(x, weight, eps=eps)[0])
+
+
+def _statistic(xp, x, weight, eps):
+    wide = at_least_float32(xp, x)
+    eps = float(xp.finfo(x.dtype).eps) if eps is None else eps
+    return 1 / xp.sqrt(xp.mean(wide * wide, axis=_axes(x, weight), keepdims=True) + eps)
 
 
 def _forward(x, weight, *, eps):
     xp = array_namespace(x, weight)
-    wide = at_least_float32(xp, x)
-    eps = float(xp.finfo(x.dtype).eps) if eps is None else eps
-    rrms = 1 / xp.sqrt(xp.mean(wide * wide, axis=_axes(x, weight), keepdims=True) + eps)
-    y = xp.astype(wide * rrms, x.dtype, copy=False)                     # x̂
+    rrms = _statistic(xp, x, weight, eps)
+    y = xp.astype(at_least_float32(xp, x) * rrms, x.dtype, copy=False)  # x̂
     return y if weight is None else y * weight, rrms
 
 
@@ -42,7 +47,12 @@ def _backward(xp, g, saved, x, weight, needs):
     return g_x, g_weight
 
 
-def _check(x, weight, *, eps):
+def rms_norm_gradients(xp, g, x, weight, eps, needs):
+    """Those of x and weight, where nothing was saved."""
+    return _backward(xp, g, _statistic(xp, x, weight, eps), x, weight, needs)
+
+
+def check_rms_norm(x, weight, *, eps):
     check_floating("rms_norm", x, weight)
     shape = x.shape[-1:] if weight is None else weight.shape
     if not shape or x.shape[-len(shape):] != shape or 0 in shape:
@@ -50,7 +60,7 @@ def _check(x, weight, *, eps):
                          "build the layer with normalized_shape = the last axes of x")
 
 
-_rms_norm = fused("rms_norm", definition=_definition, forward=_forward, backward=_backward, check=_check)
+_rms_norm = fused("rms_norm", definition=_definition, forward=_forward, backward=_backward, check=check_rms_norm)
 
 
 def rms_norm(x: Any, weight: Any, *, eps: float | None) -> Any:
@@ -66,7 +76,7 @@ def rms_norm(x: Any, weight: Any, *, eps: float | None) -> Any:
     Returns
     -------
     array of the shape and dtype of `x`
-        The mean is computed in at least float32.
+        In half precision within its context (see `portable_nn.precision`). The mean is computed in at least float32.
 
     Raises
     ------

@@ -26,7 +26,8 @@ def run(operation: str, arrays: tuple, g: Any, needs: tuple, **options: Any) -> 
     chosen = kernel(operation)
     assert chosen.supports(*arrays, **options)
     out, saved = chosen.forward(*arrays, **options)
-    return out, *chosen.backward(cupy, g, saved, needs)
+    known = {"saved": saved, "needs": needs, "leaves": (False,) * len(arrays)}
+    return out, *chosen.backward(cupy, g, *[known[name] for name in chosen.asked])
 
 
 def softmax(x: np.ndarray) -> np.ndarray:
@@ -68,7 +69,7 @@ def test_softmax_of_infinities(gpu: Any, order: int) -> None:
 
 
 @pytest.mark.parametrize("weights", [(True, True), (True, False), (False, False)], ids=["both", "weight", "none"])
-@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("shape", [*(s for s in SHAPES if s[1] < 8200), (1, 8192)], ids=str)
 def test_norms(gpu: Any, shape: tuple[int, int], weights: tuple[bool, bool], rng: np.random.Generator) -> None:
     for name in cases(shape):
         x, x64 = place(rng.standard_normal(shape) + 1, name)

@@ -12,7 +12,7 @@ import numpy as np
 from portable_nn import functional
 from portable_nn.backend import Stream
 from portable_nn.backend.namespace import array_namespace
-from tests.functional import cases_attention, cases_channels, cases_skipgram
+from tests.functional import cases_add_norm, cases_attention, cases_channels, cases_skipgram
 
 STREAM = Stream(3, "layer.dropout", step=2, call=1)
 
@@ -157,6 +157,7 @@ def _recurrent(operation: str, gates: int, states: int) -> list[Case]:
 
 
 CASES: list[Case] = [
+    *(Case(*call) for call in cases_add_norm.CALLS),
     *(Case(*call) for call in cases_channels.CALLS),
     *(Case(*call) for call in cases_attention.CALLS),
     *(Case(*call) for call in cases_skipgram.CALLS),

@@ -1,73 +1,178 @@
-"""layer_norm and rms_norm on CuPy: one kernel forward, one for the gradient of x, two for those of the weights."""
+"""layer_norm, rms_norm and add_norm on CuPy: one kernel forward and one backward, whatever is summed and normalised."""
 
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import cupy
 
-from portable_nn.kernels.cupy.columns import sum_columns
-from portable_nn.kernels.cupy.launch import contiguous, empty, is_floating, kernel, rows
+from portable_nn.backend.random import Stream
+from portable_nn.kernels.cupy.dropout import drop, dropping, wider
+from portable_nn.kernels.cupy.launch import SCALARS, WIDE, contiguous, empty, is_floating, kernel
+from portable_nn.kernels.cupy.products import half_dtype
+from portable_nn.kernels.cupy.workspace import workspace
 from portable_nn.kernels.registry import register
 
+#: Elements of a row that a thread holds in registers, and threads that may hold one.
+_HELD, _THREADS = 16, (32, 64, 128, 256, 512)
+_WIDEST = _HELD * _THREADS[-1]
+#: Blocks backward: one for each multiprocessor of an H100, a fixed number, so that sums have a fixed order.
+_BLOCKS = 132
 
-def _weights(rows_of: tuple, count: int, width: int, char: str, weight: Any, bias: Any) -> tuple[Any, Any]:
-    """The gradients of weight and bias, None where those are None; `rows_of` is x, g, mean and rstd."""
-    g_weight, g_bias = (None if like is None else empty(like.shape, like.dtype) for like in (weight, bias))
-    if weight is not None or bias is not None:
-        outputs = (0 if g_weight is None else g_weight, 0 if g_bias is None else g_bias)
-        sum_columns(kernel("norms", "norm_weights", char), rows_of, outputs, count, width, char)
-    return g_weight, g_bias
+
+class Saved(NamedTuple):
+    """What backward needs: the sum that was normalised, the statistics, and what the arguments were like."""
+
+    total: Any
+    weight: Any
+    bias: Any
+    mean: Any
+    rstd: Any
+    rows: int
+    width: int
+    out_dtype: Any
+    x_dtype: Any
+    y_dtype: Any
+    how: tuple
 
 
 def _given(x: Any) -> Any:
-    return 0 if x is None else contiguous(x)
+    return 0 if x is None else x
 
 
-def layer_norm(x: Any, weight: Any, bias: Any, *, eps: float) -> tuple[Any, Any]:
+def _function(name: str, saved: Saved, arrays: tuple) -> tuple[Any, int]:
+    """The kernel for rows of these types and this width, and how many threads it gives to each."""
+    width, like = saved.width, saved.weight if saved.weight is not None else saved.bias
+    dtypes = [dtype.char for dtype in (saved.x_dtype, saved.y_dtype, saved.out_dtype)]
+    pack = max(WIDE[char] for char in dtypes)
+    if width % pack or any(x is not None and x.data.ptr % 16 for x in arrays):
+        pack = 1
+    threads = next(threads for threads in _THREADS if width <= _HELD * threads)
+    types = [f"{name}={SCALARS[char]}" for name, char in zip(("X", "Y", "OUT"), dtypes)]
+    weights = "d" if "d" in dtypes else "f" if like is None else like.dtype.char
+    return kernel("norms", name, weights, f"CENTRED={int(saved.mean is not None)}", *types, f"THREADS={threads}",
+                  f"PACK={pack}", f"CHUNKS={-(-width // (threads * pack))}"), threads
+
+
+def _forward(x: Any, y: Any, weight: Any, bias: Any, *, centred: bool, eps: float | None, how: tuple, keep: bool,
+             ) -> tuple[Any, Saved]:
+    """The norm of x + dropout(y), or of x; `keep` says whether the sum and the statistics are wanted."""
     like = weight if weight is not None else bias
     width = x.shape[-1] if like is None else math.prod(like.shape)
-    x, count, char = contiguous(x), x.size // width, x.dtype.char
-    out = empty(x.shape, x.dtype)
-    mean, rstd = (empty((count,), "d" if char == "d" else "f") for _ in range(2))
-    rows(kernel("norms", "layer_norm", char), count, width,
-         (x, _given(weight), _given(bias), out, mean, rstd, count, width, float(eps)))
-    return out, (x, weight, bias, mean, rstd, count, width)
+    x, y, weight, bias = (None if z is None else contiguous(z) for z in (x, y, weight, bias))
+    rows, half, dtype = x.size // width, half_dtype(), x.dtype if y is None else wider(x, y)
+    out_dtype = half if half is not None and dtype.char in ("f", half.char) else dtype
+    total = x if y is None else empty(x.shape, dtype) if keep else None
+    out, statistics = empty(x.shape, out_dtype), "d" if dtype.char == "d" else "f"
+    mean = empty((rows if keep else 0,), statistics) if centred else None
+    rstd = empty((rows if keep else 0,), statistics)
+    saved = Saved(total, weight, bias, mean, rstd, rows, width, out_dtype, x.dtype, (x if y is None else y).dtype, how)
+    if rows:
+        function, threads = _function("add_norm", saved, (x, y, total, out))
+        eps = float(cupy.finfo(dtype).eps) if eps is None else float(eps)
+        side = max(1, 128 // threads)
+        kept = (0 if mean is None else mean, rstd) if keep else (0, 0)
+        function((-(-rows // side),), (threads, side),
+                 (x, _given(y), _given(weight), _given(bias), 0 if y is None else _given(total), out, *kept,
+                  rows, width, eps, *how))
+    return out, saved
 
 
-def layer_norm_backward(xp: Any, g: Any, saved: Any, needs: Any) -> tuple:
-    x, weight, bias, mean, rstd, count, width = saved
-    g, g_x, char = contiguous(g), None, x.dtype.char
-    if needs[0]:
-        g_x = empty(x.shape, x.dtype)
-        rows(kernel("norms", "layer_norm_backward", char), count, width,
-             (x, _given(weight), g, mean, rstd, g_x, count, width))
-    wanted = (weight if needs[1] else None, bias if needs[2] else None)
-    return g_x, *_weights((x, g, mean, rstd), count, width, char, *wanted)
+def _backward(g: Any, g_total: Any, saved: Saved, needs: tuple) -> tuple:
+    """The gradients of x, y, weight and bias, from those of the norm and of the sum (None where it has none)."""
+    total, weight, bias, mean, rstd, rows, width, out_dtype, x_dtype, y_dtype, how = saved
+    g = contiguous(g.astype(out_dtype, copy=False))
+    if g_total is not None:
+        g_total = contiguous(g_total.astype(total.dtype, copy=False))
+    same = not how[0] and x_dtype == y_dtype  # then the gradient of y is that of x
+    g_x = empty(total.shape, x_dtype) if needs[0] or (same and needs[1]) else None
+    g_y = empty(total.shape, y_dtype) if needs[1] and not same else None
+    g_weight, g_bias = (empty(like.shape, like.dtype) if like is not None and need else None
+                        for like, need in zip((weight, bias), needs[2:]))
+    if rows:
+        function, threads = _function("add_norm_backward", saved, (total, g, g_total, g_x, g_y))
+        many = 256 if total.dtype.char == "d" and threads < 512 else 512
+        side = many // threads
+        blocks = min(-(-rows // (2 * side)), _BLOCKS)
+        left = counters = 0
+        if g_weight is not None or g_bias is not None:
+            left, counters = empty((2 * (blocks + 11), width), rstd.dtype), workspace()
+        function((blocks,), (threads, side),
+                 (total, _given(weight), g, _given(g_total), _given(mean), rstd,
+                  *map(_given, (g_x, g_y, g_weight, g_bias)), left, counters, rows, width, *how))
+    else:
+        for sums in (g_weight, g_bias):
+            if sums is not None:
+                sums.fill(0)
+    return g_x if needs[0] else None, g_x if same and needs[1] else g_y, g_weight, g_bias
 
 
-def rms_norm(x: Any, weight: Any, *, eps: float | None) -> tuple[Any, Any]:
-    width = x.shape[-1] if weight is None else math.prod(weight.shape)
-    x, count, char = contiguous(x), x.size // width, x.dtype.char
-    eps = float(cupy.finfo(x.dtype).eps) if eps is None else float(eps)
-    out, rrms = empty(x.shape, x.dtype), empty((count,), "d" if char == "d" else "f")
-    rows(kernel("norms", "rms_norm", char), count, width, (x, _given(weight), out, rrms, count, width, eps))
-    return out, (x, weight, rrms, count, width)
+_ALONE = dropping(0.0, None)
 
 
-def rms_norm_backward(xp: Any, g: Any, saved: Any, needs: Any) -> tuple:
-    x, weight, rrms, count, width = saved
-    g, g_x, char = contiguous(g), None, x.dtype.char
-    if needs[0]:
-        g_x = empty(x.shape, x.dtype)
-        rows(kernel("norms", "rms_norm_backward", char), count, width, (x, _given(weight), g, rrms, g_x, count, width))
-    return g_x, _weights((x, g, 0, rrms), count, width, char, weight if needs[1] else None, None)[0]
+def layer_norm(x: Any, weight: Any, bias: Any, *, eps: float) -> tuple[Any, Saved]:
+    return _forward(x, None, weight, bias, centred=True, eps=eps, how=_ALONE, keep=True)
+
+
+def layer_norm_backward(xp: Any, g: Any, saved: Saved, needs: tuple) -> tuple:
+    g_x, _, g_weight, g_bias = _backward(g, None, saved, (needs[0], False, *needs[1:]))
+    return g_x, g_weight, g_bias
+
+
+def layer_norm_alone(x: Any, weight: Any, bias: Any, *, eps: float) -> Any:
+    return _forward(x, None, weight, bias, centred=True, eps=eps, how=_ALONE, keep=False)[0]
+
+
+def rms_norm(x: Any, weight: Any, *, eps: float | None) -> tuple[Any, Saved]:
+    return _forward(x, None, weight, None, centred=False, eps=eps, how=_ALONE, keep=True)
+
+
+def rms_norm_backward(xp: Any, g: Any, saved: Saved, needs: tuple) -> tuple:
+    g_x, _, g_weight, _ = _backward(g, None, saved, (needs[0], False, needs[1], False))
+    return g_x, g_weight
+
+
+def rms_norm_alone(x: Any, weight: Any, *, eps: float | None) -> Any:
+    return _forward(x, None, weight, None, centred=False, eps=eps, how=_ALONE, keep=False)[0]
+
+
+def add_norm(x: Any, y: Any, weight: Any, bias: Any, *, norm: str, eps: float | None, p: float, stream: Stream | None,
+             both: bool) -> tuple[Any, Saved]:
+    out, saved = _forward(x, y, weight, bias, centred=norm == "layer", eps=eps, how=dropping(p, stream), keep=True)
+    return (saved.total, out), saved
+
+
+def add_norm_alone(x: Any, y: Any, weight: Any, bias: Any, *, norm: str, eps: float | None, p: float,
+                   stream: Stream | None, both: bool) -> tuple:
+    out, saved = _forward(x, y, weight, bias, centred=norm == "layer", eps=eps, how=dropping(p, stream), keep=both)
+    return saved.total if both else out, out
+
+
+def add_norm_backward(xp: Any, g: Any, saved: Saved, needs: tuple) -> tuple:
+    g_total, g_out = g
+    if g_out is not None:
+        return _backward(g_out, g_total, saved, needs)
+    g_x = g_total.astype(saved.x_dtype, copy=False)
+    g_y = drop(None, g_total, saved.y_dtype, saved.how) if needs[1] else None
+    return g_x, g_y, None, None
+
+
+def _supported(x: Any, weights: tuple, eps: float | None) -> bool:
+    like = next((w for w in weights if w is not None), None)
+    width = x.shape[-1] if like is None else math.prod(like.shape)
+    return is_floating(x) and 0 < width <= _WIDEST and (x.dtype.char != "E" or eps is not None)
 
 
 def supports(x: Any, *weights: Any, eps: float | None) -> bool:
-    return is_floating(x) and (x.dtype.char != "E" or eps is not None)
+    return _supported(x, weights, eps)
 
 
-register("layer_norm", "cupy", layer_norm, layer_norm_backward, supports)
-register("rms_norm", "cupy", rms_norm, rms_norm_backward, supports)
+def supports_sum(x: Any, y: Any, *weights: Any, norm: str, eps: float | None, p: float, stream: Stream | None,
+                 both: bool) -> bool:
+    return _supported(x, weights, eps) and (y is None or is_floating(y)) and p < 1
+
+
+register("layer_norm", "cupy", layer_norm, layer_norm_backward, supports, infer=layer_norm_alone)
+register("rms_norm", "cupy", rms_norm, rms_norm_backward, supports, infer=rms_norm_alone)
+register("add_norm", "cupy", add_norm, add_norm_backward, supports_sum, infer=add_norm_alone)

@@ -6,6 +6,7 @@ import importlib.util
 
 from portable_nn.kernels.numpy import (  # noqa: F401  (each registers its kernels)
     activations,
+    add_norm,
     attention,
     batch_norm,
     convolution,

@@ -1,34 +1,50 @@
-// Dropout: the mask is NumPy's, bit for bit (backend/random.py: 16-bit lanes of Philox4x64-10 words), and kept nowhere.
-#include "philox.cuh"
+// Dropout, alone or added to something else: out = x + y where an element is kept, x alone (or 0) where it is dropped.
+//
+// X, Y and OUT are the numbers of the arrays' types, PACK how many elements of each a thread moves at once.
+//
+// Variants: ; X=0 Y=3 OUT=0 PACK=8; X=0 Y=0 OUT=2 PACK=8
+#include "dropping.cuh"
+#include "mixed.cuh"
 
-// out = x times `scale` where the element's lane is at least `threshold`, else times 0. A warp makes 32 blocks of the
-// stream, 512 lanes, and hands them round in shared memory, so that neighbouring threads read and write neighbours.
-// The stream's step is `step` plus what `offset` points to, if anything. Blocks of 256 threads, 4096 elements each.
-KERNEL dropout(const scalar* x, scalar* out, int64 count, int64 threshold, double scale, uint64 seed, uint64 path,
-               uint64 step, uint64 call, uint64 rank, const uint64* offset) {
-    __shared__ __align__(16) unsigned short drawn[8][512];
-    const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-    const int64 first = (static_cast<int64>(blockIdx.x) * 8 + warp) * 512;
+#ifndef PACK
+#define PACK WIDE
+#define X SCALAR
+#define Y SCALAR
+#define OUT SCALAR
+#endif
+
+// `x` may be null. A warp works on 512 elements, which it draws for together; blocks of (32, 8) threads.
+KERNEL dropout(const Type<X>::is* x, const Type<Y>::is* y, Type<OUT>::is* out, int64 count, DROPPING_PARAMETERS) {
+    __shared__ Drawn drawn[8];
+    const int64 first = (static_cast<int64>(blockIdx.x) * 8 + threadIdx.y) * 512;
     if (first >= count) return;
-    if (offset) step += *offset;
-    const Counter words = philox_block(first / 16 + lane, step, call, rank, seed, path);
-    *reinterpret_cast<Counter*>(&drawn[warp][lane * 16]) = words;  // little-endian: the low lane first, as NumPy's view
-    __syncwarp();
-    const real factor = scale;
-    const bool wide = aligned(x) && aligned(out) && first + 512 <= count;
+    const int64 width = count - first < 512 ? count - first : 512;
+    const Dropping dropping = DROPPING;
+    if (threshold) draw<32, 16 / PACK, PACK>(drawn[threadIdx.y], first, width, dropping);
+    const bool wide = aligned(x) && aligned(y) && aligned(out);
 #pragma unroll
-    for (int i = lane * WIDE; i < 512; i += 32 * WIDE) {
-        if (wide) {
-            const Pack<unsigned short, WIDE> lanes = *reinterpret_cast<const Pack<unsigned short, WIDE>*>(&drawn[warp][i]);
-            real v[WIDE];
-            load<WIDE>(x + first + i, v);
-#pragma unroll
-            for (int j = 0; j < WIDE; j++) v[j] *= lanes.at[j] >= threshold ? factor : real(0);
-            store<WIDE>(out + first + i, v);
+    for (int k = 0; k < 16 / PACK; k++) {
+        const int i = (k * 32 + threadIdx.x) * PACK, count_of_pack = width - i < PACK ? static_cast<int>(width) - i : PACK;
+        const int64 at = first + i;
+        real v[PACK] = {}, residual[PACK] = {};
+        if (wide && count_of_pack == PACK) {
+            read<PACK>(y + at, v);
+            if (x) read<PACK>(x + at, residual);
         } else {
-            for (int j = i; j < i + WIDE && first + j < count; j++)
-                store(out + first + j, load(x + first + j) * (drawn[warp][j] >= threshold ? factor : real(0)));
+#pragma unroll
+            for (int j = 0; j < PACK; j++) {
+                if (j < count_of_pack) v[j] = widen(y[at + j]);
+                if (x && j < count_of_pack) residual[j] = widen(x[at + j]);
+            }
         }
+        if (threshold) drop<PACK>(drawn[threadIdx.y], k, dropping, v);
+#pragma unroll
+        for (int j = 0; j < PACK; j++) v[j] += residual[j];
+        if (wide && count_of_pack == PACK) write<PACK>(out + at, v);
+        else
+#pragma unroll
+            for (int j = 0; j < PACK; j++)
+                if (j < count_of_pack) narrow(v[j], out[at + j]);
     }
 }
 

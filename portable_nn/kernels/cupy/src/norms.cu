@@ -1,123 +1,237 @@
-// Layer norm and RMS norm over rows: forward, the gradient of x, and those of weight and bias.
+// Layer norm and RMS norm over rows, of x or of the sum x + dropout(y), which is kept beside them; and the gradients of
+// all arguments in one kernel, with those of weight and bias.
 //
-// CENTRED is layer norm. `mean` and `rstd` (of RMS norm the latter alone) are kept for the backward pass as `real`.
-// weight, bias and, on the way back, g_weight and g_bias may be null.
-#include "columns.cuh"
+// A row belongs to THREADS threads, which hold it in registers: CHUNKS packs of PACK elements each, at most 16, so that
+// each thread draws one block of dropout's stream for a row. CENTRED is layer norm. `scalar` is the type of the weights;
+// X, Y and OUT are the numbers of the types of x, y and the norm, and the sum has the wider one of x and y.
+//
+// Scalars: f d
+// Variants: CENTRED=1; CENTRED=0 THREADS=64 PACK=1 CHUNKS=16; CENTRED=1 PACK=1 CHUNKS=4
+#include "dropping.cuh"
+#include "last.cuh"
+#include "mixed.cuh"
 
-template <int N, bool CENTRED>
-DEVICE void forward(const scalar* x, const scalar* weight, const scalar* bias, scalar* out, real* mean, real* rstd,
-                    int64 width, real eps) {
-    real centre = 0, squares = 0;
+#ifndef CENTRED
+#define CENTRED 1
+#endif
+#ifndef THREADS
+#define THREADS 32
+#endif
+#ifndef PACK
+#define PACK WIDE
+#endif
+#ifndef CHUNKS
+#define CHUNKS 1
+#endif
+#ifndef X
+#define X SCALAR
+#endif
+#ifndef Y
+#define Y X
+#endif
+#ifndef OUT
+#define OUT SCALAR
+#endif
+typedef Type<X>::is x_type;
+typedef Type<Y>::is y_type;
+typedef Type<OUT>::is out_type;
+typedef Wider<x_type, y_type>::is sum_type;
+
+// Threads of a block backward, which adds up the gradients of the weights; forward, where blocks share nothing.
+constexpr int MANY = sizeof(real) == 8 && THREADS < 512 ? 256 : 512;
+#if THREADS <= 128
+#define FEW 128  // of which as many as hide how far memory is
+#define FEW_KERNEL extern "C" __global__ void __launch_bounds__(FEW, 6)
+#else
+#define FEW THREADS
+#define FEW_KERNEL ROW_KERNEL
+#endif
+
+// This thread's packs of a row: pack k begins at column i.
+#define FOR_PACKS(k, i, width)                \
+    _Pragma("unroll") for (int k = 0; k < CHUNKS; k++) \
+        if (const int64 i = (k * THREADS + static_cast<int>(threadIdx.x)) * PACK; i < (width))
+#define FOR_PACK(j) _Pragma("unroll") for (int j = 0; j < PACK; j++)
+
+DEVICE int warp_of_block() { return (threadIdx.y * THREADS + threadIdx.x) / 32; }
+
+// The sums of two numbers over a row. All threads of the block must take part, those of rows past the last one too.
+DEVICE void row_sums(real& first, real& second) {
+    first = reduce_warp(first, Sum());
+    second = reduce_warp(second, Sum());
+    if (THREADS > 32) {
+        constexpr int WARPS = THREADS / 32;
+        __shared__ real of_warps[2][MANY / 32];
+        const int warp = warp_of_block(), start = warp / WARPS * WARPS;
+        __syncthreads();  // whoever read the last sums is done
+        if (threadIdx.x % 32 == 0) {
+            of_warps[0][warp] = first;
+            of_warps[1][warp] = second;
+        }
+        __syncthreads();
+        first = second = 0;
+#pragma unroll
+        for (int i = 0; i < WARPS; i++) {
+            first += of_warps[0][start + i];
+            second += of_warps[1][start + i];
+        }
+    }
+}
+
+DEVICE void read_weights(const scalar* p, bool wide, real (&w)[PACK]) {
+    if (wide) read<PACK>(p, w);
+    else FOR_PACK(j) w[j] = load(p + j);
+}
+
+// `y`, `sum`, `weight`, `bias` and `mean` may be null; the sum is x without y.
+FEW_KERNEL add_norm(const x_type* x, const y_type* y, const scalar* weight, const scalar* bias, sum_type* sum,
+                out_type* out, real* mean, real* rstd, int64 rows, int64 columns, double eps, DROPPING_PARAMETERS) {
+    __shared__ Drawn drawn[FEW / 32];
+    const int64 row = row_of_thread(), start = row * columns, width = row < rows ? columns : 0;
+    real v[CHUNKS][PACK] = {};
+    FOR_PACKS(k, i, width) read<PACK>(x + start + i, v[k]);
+    if (y) {
+        real d[CHUNKS][PACK] = {};
+        FOR_PACKS(k, i, width) read<PACK>(y + start + i, d[k]);
+        const Dropping dropping = DROPPING;
+        if (threshold) draw<THREADS, CHUNKS, PACK>(drawn[warp_of_block()], start, width, dropping);
+        FOR_PACKS(k, i, width) {
+            if (threshold) drop<PACK>(drawn[warp_of_block()], k, dropping, d[k]);
+            FOR_PACK(j) v[k][j] = rounded_to<sum_type>(v[k][j] + d[k][j]);
+            if (sum) write<PACK>(sum + start + i, v[k]);
+        }
+    }
+    real centre = 0, squares = 0, nothing = 0;
     if (CENTRED) {
-        real sum = 0;
-        FOR_ROW(i, N, width) {
-            real v[N];
-            load<N>(x + i, v);
-#pragma unroll
-            for (int j = 0; j < N; j++) sum += v[j];
+        FOR_PACKS(k, i, width) FOR_PACK(j) centre += v[k][j];
+        row_sums(centre, nothing);
+        centre /= columns;
+    }
+    FOR_PACKS(k, i, width) FOR_PACK(j) squares += (v[k][j] - centre) * (v[k][j] - centre);
+    row_sums(squares, nothing);
+    const real r = 1 / square_root(squares / columns + static_cast<real>(eps));
+    if (threadIdx.x == 0 && row < rows) {
+        if (CENTRED && mean) mean[row] = centre;
+        if (rstd) rstd[row] = r;
+    }
+    const bool wide = aligned(weight) && aligned(bias);
+    FOR_PACKS(k, i, width) {
+        real w[PACK], b[PACK];
+        if (weight) read_weights(weight + i, wide, w);
+        if (bias) read_weights(bias + i, wide, b);
+        FOR_PACK(j) {
+            v[k][j] = (v[k][j] - centre) * r;
+            if (weight) v[k][j] *= w[j];
+            if (bias) v[k][j] += b[j];
         }
-        centre = row_sum(sum) / width;
-    }
-    FOR_ROW(i, N, width) {
-        real v[N];
-        load<N>(x + i, v);
-#pragma unroll
-        for (int j = 0; j < N; j++) squares += (v[j] - centre) * (v[j] - centre);
-    }
-    const real r = 1 / square_root(row_sum(squares) / width + eps);
-    if (threadIdx.x == 0) {
-        if (CENTRED) *mean = centre;
-        *rstd = r;
-    }
-    FOR_ROW(i, N, width) {
-        real v[N], w[N], b[N];
-        load<N>(x + i, v);
-        if (weight) load<N>(weight + i, w);
-        if (bias) load<N>(bias + i, b);
-#pragma unroll
-        for (int j = 0; j < N; j++) {
-            v[j] = (v[j] - centre) * r;
-            if (weight) v[j] *= w[j];
-            if (bias) v[j] += b[j];
-        }
-        store<N>(out + i, v);
+        write<PACK>(out + start + i, v[k]);
     }
 }
 
-// ∂x = rstd (ĝ - mean(ĝ) - x̂ mean(ĝ x̂)), where ĝ = g w; RMS norm has no mean(ĝ).
-template <int N, bool CENTRED>
-DEVICE void backward(const scalar* x, const scalar* weight, const scalar* g, scalar* g_x, real centre, real r,
-                     int64 width) {
-    real sum = 0, products = 0;
-    FOR_ROW(i, N, width) {
-        real v[N], w[N], d[N];
-        load<N>(x + i, v);
-        load<N>(g + i, d);
-        if (weight) load<N>(weight + i, w);
+// ---- backward
+
+// The sums over rows of several blocks' sums, (2, `blocks`, width) each: `count` blocks from `first` on. f takes them.
+template <class F>
+DEVICE void add_blocks(const real* left, int64 blocks, int64 first, int count, int64 width, F f) {
+    for (int64 i = threadIdx.y * THREADS + threadIdx.x; i < width; i += MANY) {
+        real of_weight = 0, of_bias = 0;
+#pragma unroll 8
+        for (int block = 0; block < count; block++) {
+            of_weight += peer(left + (first + block) * width + i);
+            of_bias += peer(left + (blocks + first + block) * width + i);
+        }
+        f(i, of_weight, of_bias);
+    }
+}
+
+// ∂w and ∂b from what each thread has summed of its columns: over the rows of the block, then over groups of blocks,
+// then over groups; the last block of a group to finish adds it up, and the last of those all groups.
+DEVICE void add_up(const real (&sums)[2][CHUNKS][PACK], real* shared, real* left, unsigned* counters, scalar* g_weight,
+                   scalar* g_bias, int64 width) {
+    const int64 blocks = gridDim.x, block = blockIdx.x;
+    constexpr int ROWS = MANY / THREADS, SIDE = CHUNKS * THREADS * PACK;
 #pragma unroll
-        for (int j = 0; j < N; j++) {
-            if (weight) d[j] *= w[j];
-            if (CENTRED) sum += d[j];
-            products += d[j] * ((v[j] - centre) * r);
+    for (int o = 0; o < 2; o++) {
+        __syncthreads();
+        FOR_PACKS(k, i, width) FOR_PACK(j) shared[threadIdx.y * SIDE + i + j] = sums[o][k][j];
+        __syncthreads();
+        for (int64 i = threadIdx.y * THREADS + threadIdx.x; i < width; i += MANY) {
+            real total = 0;
+#pragma unroll
+            for (int row = 0; row < ROWS; row++) total += shared[row * SIDE + i];
+            left[(o * blocks + block) * width + i] = total;
         }
     }
-    const real shift = CENTRED ? row_sum(sum) / width : real(0);
-    const real slope = row_sum(products) / width;
-    FOR_ROW(i, N, width) {
-        real v[N], w[N], d[N];
-        load<N>(x + i, v);
-        load<N>(g + i, d);
-        if (weight) load<N>(weight + i, w);
-#pragma unroll
-        for (int j = 0; j < N; j++) {
-            if (weight) d[j] *= w[j];
-            v[j] = r * (d[j] - shift - (v[j] - centre) * r * slope);
-        }
-        store<N>(g_x + i, v);
+    const int side = blocks <= 24 ? static_cast<int>(blocks) : 12;
+    const int64 group = block / side, groups = (blocks + side - 1) / side, first = group * side;
+    const int count = static_cast<int>(blocks - first < side ? blocks - first : side);
+    const auto finish = [=](int64 i, real of_weight, real of_bias) {
+        if (g_weight) store(g_weight + i, of_weight);
+        if (g_bias) store(g_bias + i, of_bias);
+    };
+    if (!is_last_block(counters + 1 + group, count)) return;
+    if (groups == 1) {
+        add_blocks(left, blocks, first, count, width, finish);
+        return;
     }
-}
-
-ROW_KERNEL layer_norm(const scalar* x, const scalar* weight, const scalar* bias, scalar* out, real* mean, real* rstd,
-                  int64 rows, int64 width, double eps) {
-    const int64 row = row_of_thread(), start = row * width;
-    if (row >= rows) return;
-    if (aligned(width, x, out, weight, bias))
-        forward<WIDE, true>(x + start, weight, bias, out + start, mean + row, rstd + row, width, eps);
-    else forward<1, true>(x + start, weight, bias, out + start, mean + row, rstd + row, width, eps);
-}
-
-ROW_KERNEL rms_norm(const scalar* x, const scalar* weight, scalar* out, real* rstd, int64 rows, int64 width, double eps) {
-    const int64 row = row_of_thread(), start = row * width;
-    if (row >= rows) return;
-    if (aligned(width, x, out, weight))
-        forward<WIDE, false>(x + start, weight, nullptr, out + start, nullptr, rstd + row, width, eps);
-    else forward<1, false>(x + start, weight, nullptr, out + start, nullptr, rstd + row, width, eps);
-}
-
-ROW_KERNEL layer_norm_backward(const scalar* x, const scalar* weight, const scalar* g, const real* mean, const real* rstd,
-                           scalar* g_x, int64 rows, int64 width) {
-    const int64 row = row_of_thread(), start = row * width;
-    if (row >= rows) return;
-    if (aligned(width, x, g, g_x, weight))
-        backward<WIDE, true>(x + start, weight, g + start, g_x + start, mean[row], rstd[row], width);
-    else backward<1, true>(x + start, weight, g + start, g_x + start, mean[row], rstd[row], width);
-}
-
-ROW_KERNEL rms_norm_backward(const scalar* x, const scalar* weight, const scalar* g, const real* rstd, scalar* g_x,
-                         int64 rows, int64 width) {
-    const int64 row = row_of_thread(), start = row * width;
-    if (row >= rows) return;
-    if (aligned(width, x, g, g_x, weight))
-        backward<WIDE, false>(x + start, weight, g + start, g_x + start, 0, rstd[row], width);
-    else backward<1, false>(x + start, weight, g + start, g_x + start, 0, rstd[row], width);
-}
-
-// ∂w = Σ g x̂ and ∂b = Σ g over the rows; `mean` is null for RMS norm.
-KERNEL norm_weights(const scalar* x, const scalar* g, const real* mean, const real* rstd, real* partial,
-                    scalar* g_weight, scalar* g_bias, int64 rows, int64 width) {
-    sum_columns<2>(partial, {g_weight, g_bias}, rows, width, [=](int64 row, int64 column, real* sums) {
-        const real d = load(g + row * width + column);
-        if (g_weight) sums[0] += d * ((load(x + row * width + column) - (mean ? mean[row] : real(0))) * rstd[row]);
-        sums[1] += d;
+    real* of_groups = left + 2 * blocks * width;
+    add_blocks(left, blocks, first, count, width, [=](int64 i, real of_weight, real of_bias) {
+        of_groups[group * width + i] = of_weight;
+        of_groups[(groups + group) * width + i] = of_bias;
     });
+    if (is_last_block(counters, static_cast<unsigned>(groups)))
+        add_blocks(of_groups, groups, 0, static_cast<int>(groups), width, finish);
+}
+
+// The gradient of the sum: rstd (ĝ - mean(ĝ) - x̂ mean(ĝ x̂)), where ĝ = g w (RMS norm has no mean(ĝ)), plus `g_sum`, what
+// else was made of it. That is the gradient of x; y's goes through the mask. All but s, g and rstd may be null; without
+// g_weight and g_bias nothing is left in `left`, which else has room for 2 (blocks + 11) rows.
+ROW_KERNEL add_norm_backward(const sum_type* sum, const scalar* weight, const out_type* g, const sum_type* g_sum,
+                         const real* mean, const real* rstd, x_type* g_x, y_type* g_y, scalar* g_weight,
+                         scalar* g_bias, real* left, unsigned* counters, int64 rows, int64 columns,
+                         DROPPING_PARAMETERS) {
+    union Memory {
+        real sums[MANY * CHUNKS * PACK];
+        Drawn drawn[MANY / 32];
+    };
+    __shared__ __align__(16) Memory memory;
+    Drawn& drawn = memory.drawn[warp_of_block()];
+    real sums[2][CHUNKS][PACK] = {};
+    const bool wide = aligned(weight);
+    const Dropping dropping = DROPPING;
+    for (int64 above = static_cast<int64>(blockIdx.x) * blockDim.y; above < rows; above += gridDim.x * blockDim.y) {
+        const int64 row = above + threadIdx.y, start = row * columns, width = row < rows ? columns : 0;
+        real v[CHUNKS][PACK] = {}, d[CHUNKS][PACK] = {}, e[CHUNKS][PACK] = {};
+        FOR_PACKS(k, i, width) {
+            read<PACK>(sum + start + i, v[k]);
+            read<PACK>(g + start + i, d[k]);
+            if (g_sum) read<PACK>(g_sum + start + i, e[k]);
+        }
+        const real centre = CENTRED && width ? mean[row] : real(0), r = width ? rstd[row] : real(0);
+        if (g_y && threshold) draw<THREADS, CHUNKS, PACK>(drawn, start, width, dropping);
+        real shift = 0, slope = 0;
+        FOR_PACKS(k, i, width) {
+            real w[PACK];
+            if (weight) read_weights(weight + i, wide, w);
+            FOR_PACK(j) {
+                v[k][j] = (v[k][j] - centre) * r;
+                sums[0][k][j] += d[k][j] * v[k][j];
+                sums[1][k][j] += d[k][j];
+                if (weight) d[k][j] *= w[j];
+                shift += d[k][j];
+                slope += d[k][j] * v[k][j];
+            }
+        }
+        row_sums(shift, slope);
+        shift = CENTRED ? shift / columns : real(0);
+        slope /= columns;
+        FOR_PACKS(k, i, width) {
+            FOR_PACK(j) v[k][j] = r * (d[k][j] - shift - v[k][j] * slope) + e[k][j];
+            if (g_x) write<PACK>(g_x + start + i, v[k]);
+            if (!g_y) continue;
+            if (threshold) drop<PACK>(drawn, k, dropping, v[k]);
+            write<PACK>(g_y + start + i, v[k]);
+        }
+    }
+    if (g_weight || g_bias) add_up(sums, memory.sums, left, counters, g_weight, g_bias, columns);
 }

@@ -1,0 +1,38 @@
+"""Calls of add_dropout and add_norm: (operation, name, make, options) each, see `cases`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from portable_nn.backend import Stream
+
+STREAM = Stream(4, "layer.dropout1", step=1, call=2)
+
+
+def _sums() -> list[tuple]:
+    shapes = {"odd": (3, 5, 7), "one": (1,), "empty": (0, 4), "blocks": (5, 7001)}
+    return [("add_dropout", f"{name} p={p}", lambda rng, s=shape: (rng.standard_normal(s), rng.standard_normal(s)),
+             {"p": p, "stream": stream})
+            for name, shape in shapes.items() for p, stream in ((0.3, STREAM), (0, None))]
+
+
+def _norms(norm: str) -> list[tuple]:
+    def make(x: tuple, over: tuple, y: bool = True, weight: bool = True, bias: bool = True) -> Callable[..., tuple]:
+        return lambda rng: (rng.standard_normal(x) + 1, rng.standard_normal(x) if y else None,
+                            rng.standard_normal(over) if weight else None,
+                            rng.standard_normal(over) if bias and norm == "layer" else None)
+
+    arguments: dict[str, Callable[..., tuple]] = {
+        "rows": make((4, 6), (6,)), "deep": make((2, 3, 16), (16,)), "two axes": make((3, 2, 5), (2, 5)),
+        "no bias": make((4, 6), (6,), bias=False), "bare": make((4, 6), (6,), weight=False, bias=False),
+        "one alone": make((4, 6), (6,), y=False), "one row": make((1, 6), (6,)), "no rows": make((6,), (6,)),
+        "empty": make((0, 6), (6,)), "blocks": make((300, 257), (257,))}
+    ways: list[dict[str, Any]] = [{"p": 0.3, "stream": STREAM, "both": True}, {"p": 0, "stream": None, "both": True},
+                                  {"p": 0.3, "stream": STREAM, "both": False}]
+    return [("add_norm", f"{name} {norm} p={way['p']}{'' if way['both'] else ' alone'}", value,
+             {"norm": norm, "eps": 1e-5, **way})
+            for name, value in arguments.items() for way in (ways if name in ("rows", "deep", "blocks") else ways[:1])]
+
+
+CALLS = [*_sums(), *_norms("layer"), *_norms("rms")]
