@@ -10,6 +10,7 @@ import pytest
 
 from portable_nn import Tensor, functional, kernels
 from portable_nn.backend import Stream
+from portable_nn.functional.products import precision
 from tests.cuda.checks import DTYPES, host_dtype, place, read
 
 STREAM = Stream(3, "layer.attention", step=2, call=1)
@@ -34,7 +35,7 @@ def expected(arrays: tuple, mask: Any, g: np.ndarray, **options: Any) -> list[np
     return [np.asarray(out.data), *(np.asarray(t.grad) for t in tensors)]
 
 
-def check(arrays: tuple, mask: Any, g: tuple, name: str, **options: Any) -> tuple:
+def check(arrays: tuple, mask: Any, g: tuple, name: str, slack: float = 1, **options: Any) -> tuple:
     """Value and gradients of the kernels: `arrays` and `g` are pairs of an array on the device and its float64."""
     import cupy
 
@@ -48,7 +49,7 @@ def check(arrays: tuple, mask: Any, g: tuple, name: str, **options: Any) -> tupl
     for actual, value in zip(got, wanted, strict=True):
         assert actual.dtype == host_dtype(name) and actual.shape == value.shape
         np.testing.assert_allclose(read(actual), value, rtol=0,
-                                   atol=TOLERANCE[name] * max(1.0, float(np.max(np.abs(value)))))
+                                   atol=slack * TOLERANCE[name] * max(1.0, float(np.max(np.abs(value)))))
     return got
 
 
@@ -114,6 +115,68 @@ def test_hidden_rows_masks_and_offsets(gpu: Any, order: int, rng: np.random.Gene
     assert not read(out)[0, :, 5:30].any() and not read(g_q)[0, :, 5:30].any()
     for shape in ((18,), (40, 1), (1, 1, 18), (3, 40, 18), (2, 1, 1, 18)):
         check(arrays, rng.random(shape) < 0.5, g, "float32", causal=False, dropout_p=0.2, stream=STREAM)
+
+
+@pytest.mark.parametrize("name", DTYPES)
+@pytest.mark.parametrize("causal", [False, True])
+def test_lengths(gpu: Any, order: int, name: str, causal: bool, rng: np.random.Generator) -> None:
+    """Numbers of keys that count, one for all heads of a row, in place of a mask; tiles behind them are skipped."""
+    options = {"causal": causal, "dropout_p": 0.2, "stream": STREAM}
+    for lengths, dtype in (([70, 0, 33], "int32"), ([100, 1, -2], "int64"), ([64, 16, 65], "uint8")):
+        arrays, g = make(rng, ((3, 2), 50, 70, 8, 16), name)
+        out, g_q, g_k, g_v = check(arrays, np.asarray(lengths, dtype), g, name, 4, **options)  # of few keys, rounded
+        for row, length in enumerate(lengths):
+            assert not read(g_k)[row, :, max(length, 0):].any() and not read(g_v)[row, :, max(length, 0):].any()
+            assert length > 0 or not (read(out)[row].any() or read(g_q)[row].any())
+
+
+@pytest.mark.parametrize("name", DTYPES)
+def test_packed(gpu: Any, name: str, rng: np.random.Generator) -> None:
+    """One launch forward and one backward: nothing is cut out, copied or stacked."""
+    import cupy
+
+    packed, packed64 = place(rng.standard_normal((2, 37, 3, 3, 16)), name)
+    g, g64 = place(rng.standard_normal((2, 37, 3, 16)), name)
+    lengths, options = np.asarray([20, 37]), {"causal": True, "scale": 0.25, "dropout_p": 0.2, "stream": STREAM}
+    tensor, wanted = Tensor(packed, requires_grad=True), Tensor(packed64, requires_grad=True)
+    chosen = next(k for k in kernels.available("cupy") if k.operation == "packed_attention")
+    given = cupy.asarray(lengths.astype("int32"))
+    if hasattr(cupy, "is_stand_in"):
+        cupy._raw.launches.clear()
+    out, saved = chosen.forward(packed, given, **options)
+    gradient, _ = chosen.backward(cupy, g, saved, (True, False))
+    if hasattr(cupy, "is_stand_in"):
+        assert [name for name, *_ in cupy._raw.launches] == ["attention", "attention_backward"]
+    assert out.flags.c_contiguous and gradient.flags.c_contiguous
+    assert (chosen.infer(packed, given, **options) == out).all()
+    with kernels.disabled():
+        expected_out = functional.packed_attention(wanted, lengths, **options)
+    expected_out.backward(g64)
+    for actual, value in ((out, expected_out.data), (gradient, wanted.grad)):
+        assert actual.dtype == host_dtype(name) and actual.shape == value.shape
+        np.testing.assert_allclose(read(actual), value, rtol=0, atol=TOLERANCE[name] * max(1.0, np.abs(value).max()))
+    assert functional.packed_attention(tensor, given, **options).shape == (2, 37, 3, 16)
+
+
+@pytest.mark.parametrize("name", [name for name in DTYPES if name in ("float16", "bfloat16")])
+def test_half_precision_is_stored(gpu: Any, name: str, rng: np.random.Generator) -> None:
+    """In its context results are half; gradients are what their arguments are, which may be of two dtypes."""
+    arrays, (g, g64) = make(rng, ((2, 3), 20, 30, 8, 8), "float32")
+    q, k, v = (x for x, _ in arrays)
+    mask = rng.random((20, 30)) < 0.3
+    options: dict[str, Any] = {"causal": False, "scale": 0.4, "dropout_p": 0.0, "stream": None}
+    wanted = expected(tuple(x for _, x in arrays), mask, g64, **options)
+    hidden = gpu.asarray(mask)
+    for given in ((q, k, v), (q.astype(host_dtype(name)), k, v)):
+        tensors = [Tensor(x, requires_grad=True) for x in given]
+        with precision(name):
+            out = functional.attention(*tensors, hidden, **options)
+            assert out.data.dtype == host_dtype(name)
+            out.backward(g.astype(host_dtype(name)))
+        assert [t.grad.dtype for t in tensors] == [x.dtype for x in given]
+        for actual, value in zip((out.data, *(t.grad for t in tensors)), wanted, strict=True):
+            atol = 4 * TOLERANCE[name] * max(1.0, np.abs(value).max())
+            np.testing.assert_allclose(read(actual), value, rtol=0, atol=atol)
 
 
 def test_two_runs_agree_in_every_bit(gpu: Any, rng: np.random.Generator) -> None:

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import cupy
 
 from portable_nn.backend.notices import notice
-from portable_nn.kernels.cupy.attention import four_axes, like
+from portable_nn.kernels.cupy.heads import four_axes, like
 from portable_nn.kernels.cupy.launch import empty
 from portable_nn.kernels.cupy.products import HALVES, cast, chosen_precision, widen
 from portable_nn.kernels.registry import register

@@ -4,7 +4,8 @@
 // Variants: HEAD=32 SIDE=64; HEAD=64 SIDE=32; HEAD=256 SIDE=16
 #include "attention.cuh"
 
-// out = softmax(q kᵀ scale) v, and for each query the log of Σ exp(score). The grid is (tiles of queries × heads).
+// out = softmax(q kᵀ scale) v, and for each query the log of Σ exp(score) if it is asked for. The grid is (tiles of
+// queries × heads).
 KERNEL __launch_bounds__(256) attention(
     const scalar* q, STRIDES(q), const scalar* k, STRIDES(k), const scalar* v, STRIDES(v), scalar* out, STRIDES(out),
     real* logs, RULES, int64 inner, int64 queries, int64 keys, int64 width, int64 values, double scale) {
@@ -18,7 +19,7 @@ KERNEL __launch_bounds__(256) attention(
 #pragma unroll
     for (int i = 0; i < SPAN; i++) top[i] = lowest(), total[i] = 0;
     read_tile(of_q, AT(q), t, queries, width, static_cast<real>(scale));
-    const int64 last = causal && t + SIDE < keys ? t + SIDE : keys;
+    const int64 last = causal && t + SIDE < rules.seen ? t + SIDE : rules.seen;
     for (int64 s = 0; s < last; s += SIDE) {
         __syncthreads();
         read_tile(of_k, AT(k), s, keys, width, 1);
@@ -59,29 +60,29 @@ KERNEL __launch_bounds__(256) attention(
     for (int i = 0; i < SPAN; i++) {
         const int64 row = t + threadIdx.y + 16 * i;
         factors[i] = total[i] == 0 ? real(0) : 1 / total[i];  // nothing to be seen: zeros
-        if (threadIdx.x == 0 && row < queries)
+        if (logs && threadIdx.x == 0 && row < queries)
             logs[lead * queries + row] = total[i] == 0 ? real(0) : top[i] + logarithm(total[i]);
     }
     write_tile(sums, AT(out), t, queries, values, factors);
 }
 
-// Σ g out for each query. A block has 8 rows of 32 threads.
-KERNEL attention_delta(const scalar* g, STRIDES(g), const scalar* out, STRIDES(out), real* delta, int64 inner,
-                       int64 queries, int64 values, int64 count) {
-    const int64 row = static_cast<int64>(blockIdx.x) * 8 + threadIdx.y;
-    if (row >= count) return;
-    const int64 lead = row / queries, t = row % queries;
-    const scalar* p = g + (lead / inner) * g_outer + (lead % inner) * g_inner + t * g_row;
-    const scalar* x = out + (lead / inner) * out_outer + (lead % inner) * out_inner + t * out_row;
-    real sum = 0;
-    for (int64 i = threadIdx.x; i < values; i += 32) sum += load(p + i) * load(x + i);
-    sum = reduce_warp(sum, Sum());
-    if (threadIdx.x == 0) delta[row] = sum;
+// Σ g out for the queries of a thread's scores, of a tile of g.
+DEVICE void deltas_of(const real* of_g, const scalar* out, int64 stride, int64 first, int64 rows, int width,
+                      real (&delta)[SPAN]) {
+#pragma unroll
+    for (int i = 0; i < SPAN; i++) {
+        const int row = threadIdx.y + 16 * i;
+        real sum = 0;
+        if (first + row < rows)
+            for (int c = threadIdx.x; c < width; c += 16)
+                sum += of_g[row * PITCH + c] * load(out + (first + row) * stride + c);
+        delta[i] = across(sum, Sum());
+    }
 }
 
 // Of a tile: the weights as dropout leaves them in `w`, and the gradient of the scores in `g_w`.
 DEVICE void slopes_of(const Rules& rules, const real* of_q, const real* of_k, const real* of_g, const real* of_v,
-                      const real* logs, const real* delta, int64 t, int64 s, int width, int values,
+                      const real* logs, const real (&delta)[SPAN], int64 t, int64 s, int width, int values,
                       unsigned char (&kept)[SIDE][SIDE], real (&w)[SPAN][SPAN], real (&g_w)[SPAN][SPAN]) {
     scores_of(of_q, of_k, width, w);
     scores_of(of_g, of_v, values, g_w);
@@ -89,83 +90,78 @@ DEVICE void slopes_of(const Rules& rules, const real* of_q, const real* of_k, co
 #pragma unroll
     for (int i = 0; i < SPAN; i++) {
         const int64 row = t + threadIdx.y + 16 * i;
-        const real log = row < rules.queries ? logs[row] : real(0), shift = row < rules.queries ? delta[row] : real(0);
+        const real log = row < rules.queries ? logs[row] : real(0);
 #pragma unroll
         for (int j = 0; j < SPAN; j++) {
             const bool hidden = rules.hides(row, s + threadIdx.x + 16 * j);
             const real weight = hidden ? real(0) : exponential(w[i][j] - log), factor = factor_of(rules, kept, i, j);
             w[i][j] = hidden ? real(0) : weight * factor;
-            g_w[i][j] = hidden ? real(0) : weight * (g_w[i][j] * factor - shift);
+            g_w[i][j] = hidden ? real(0) : weight * (g_w[i][j] * factor - delta[i]);
         }
     }
 }
 
-#define BACKWARD_ARGUMENTS                                                                                         \
-    const scalar *q, STRIDES(q), const scalar *k, STRIDES(k), const scalar *v, STRIDES(v), const scalar *g,        \
-        STRIDES(g), const real *logs, const real *delta
-#define BACKWARD_MEMORY                                                                                            \
-    __shared__ unsigned char kept[SIDE][SIDE];                                                                     \
-    DYNAMIC_SHARED(real, memory);                                                                                  \
-    real *const of_q = memory, *const of_k = of_q + SIDE * PITCH, *const of_g = of_k + SIDE * PITCH,               \
-               *const of_v = of_g + SIDE * PITCH, *const square = of_v + SIDE * PITCH;                             \
-    real w[SPAN][SPAN], g_w[SPAN][SPAN]
-
-// The gradient of the queries. The grid is (tiles of queries × heads).
-KERNEL __launch_bounds__(256) attention_queries(BACKWARD_ARGUMENTS, scalar* g_q, STRIDES(g_q), RULES, int64 inner,
-                                                int64 queries, int64 keys, int64 width, int64 values, double scale) {
-    BACKWARD_MEMORY;
-    const int64 tiles = (queries + SIDE - 1) / SIDE, lead = blockIdx.x / tiles, t = blockIdx.x % tiles * SIDE;
+// All gradients. The grid is (tiles of queries × heads) blocks for the queries', none of them if g_q is null, and then
+// (tiles of keys × heads) for the keys' and the values', none if those are null: neither waits for the other.
+KERNEL __launch_bounds__(256) attention_backward(
+    const scalar* q, STRIDES(q), const scalar* k, STRIDES(k), const scalar* v, STRIDES(v), const scalar* g, STRIDES(g),
+    const scalar* out, STRIDES(out), const real* logs, scalar* g_q, STRIDES(g_q), scalar* g_k, STRIDES(g_k),
+    scalar* g_v, STRIDES(g_v), RULES, int64 inner, int64 queries, int64 keys, int64 width, int64 values, double scale,
+    int64 heads) {
+    __shared__ unsigned char kept[SIDE][SIDE];
+    DYNAMIC_SHARED(real, memory);
+    real *const of_q = memory, *const of_k = of_q + SIDE * PITCH, *const of_g = of_k + SIDE * PITCH,
+               *const of_v = of_g + SIDE * PITCH, *const square = of_v + SIDE * PITCH;
+    real w[SPAN][SPAN], g_w[SPAN][SPAN], delta[SPAN], first[SPAN][WIDTH], second[SPAN][WIDTH], factors[SPAN];
+    const int64 rows = g_q ? (queries + SIDE - 1) / SIDE : 0, columns = (keys + SIDE - 1) / SIDE;
+    const bool of_queries = blockIdx.x < rows * heads;
+    const int64 block = of_queries ? blockIdx.x : blockIdx.x - rows * heads, tiles = of_queries ? rows : columns;
+    const int64 lead = block / tiles, start = block % tiles * SIDE;
     MAKE_RULES;
-    real sums[SPAN][WIDTH], factors[SPAN];
-    clear(sums);
-    read_tile(of_q, AT(q), t, queries, width, static_cast<real>(scale));
-    read_tile(of_g, AT(g), t, queries, values, 1);
-    const int64 last = causal && t + SIDE < keys ? t + SIDE : keys;
-    for (int64 s = 0; s < last; s += SIDE) {
+    clear(first);
+    if (of_queries) {
+        read_tile(of_q, AT(q), start, queries, width, static_cast<real>(scale));
+        read_tile(of_g, AT(g), start, queries, values, 1);
         __syncthreads();
-        read_tile(of_k, AT(k), s, keys, width, 1);
-        read_tile(of_v, AT(v), s, keys, values, 1);
-        __syncthreads();
-        slopes_of(rules, of_q, of_k, of_g, of_v, logs + lead * queries, delta + lead * queries, t, s, width, values,
-                  kept, w, g_w);
-        keep_scores(square, g_w);
-        __syncthreads();
-        add_product<false>(square, of_k, sums);
-    }
+        deltas_of(of_g, AT(out), start, queries, values, delta);
+        const int64 last = causal && start + SIDE < rules.seen ? start + SIDE : rules.seen;
+        for (int64 s = 0; s < last; s += SIDE) {
+            __syncthreads();
+            read_tile(of_k, AT(k), s, keys, width, 1);
+            read_tile(of_v, AT(v), s, keys, values, 1);
+            __syncthreads();
+            slopes_of(rules, of_q, of_k, of_g, of_v, logs + lead * queries, delta, start, s, width, values, kept, w,
+                      g_w);
+            keep_scores(square, g_w);
+            __syncthreads();
+            add_product<false>(square, of_k, first);
+        }
 #pragma unroll
-    for (int i = 0; i < SPAN; i++) factors[i] = static_cast<real>(scale);
-    write_tile(sums, AT(g_q), t, queries, width, factors);
-}
-
-// The gradients of keys and values. The grid is (tiles of keys × heads).
-KERNEL __launch_bounds__(256) attention_keys(BACKWARD_ARGUMENTS, scalar* g_k, STRIDES(g_k), scalar* g_v, STRIDES(g_v),
-                                             RULES, int64 inner, int64 queries, int64 keys, int64 width, int64 values,
-                                             double scale) {
-    BACKWARD_MEMORY;
-    const int64 tiles = (keys + SIDE - 1) / SIDE, lead = blockIdx.x / tiles, s = blockIdx.x % tiles * SIDE;
-    MAKE_RULES;
-    real of_keys[SPAN][WIDTH], of_values[SPAN][WIDTH], ones[SPAN];
-    clear(of_keys);
-    clear(of_values);
-    read_tile(of_k, AT(k), s, keys, width, 1);
-    read_tile(of_v, AT(v), s, keys, values, 1);
-    for (int64 t = causal ? s : 0; t < queries; t += SIDE) {
+        for (int i = 0; i < SPAN; i++) factors[i] = static_cast<real>(scale);
+        write_tile(first, AT(g_q), start, queries, width, factors);
+        return;
+    }
+    clear(second);
+    read_tile(of_k, AT(k), start, keys, width, 1);
+    read_tile(of_v, AT(v), start, keys, values, 1);
+    const int64 last = start < rules.seen ? queries : 0;  // nobody sees these keys: zeros
+    for (int64 t = causal ? start : 0; t < last; t += SIDE) {
         __syncthreads();
         read_tile(of_q, AT(q), t, queries, width, static_cast<real>(scale));
         read_tile(of_g, AT(g), t, queries, values, 1);
         __syncthreads();
-        slopes_of(rules, of_q, of_k, of_g, of_v, logs + lead * queries, delta + lead * queries, t, s, width, values,
-                  kept, w, g_w);
+        deltas_of(of_g, AT(out), t, queries, values, delta);
+        slopes_of(rules, of_q, of_k, of_g, of_v, logs + lead * queries, delta, t, start, width, values, kept, w, g_w);
         keep_scores(square, w);
         __syncthreads();
-        add_product<true>(square, of_g, of_values);
+        add_product<true>(square, of_g, second);
         __syncthreads();
         keep_scores(square, g_w);
         __syncthreads();
-        add_product<true>(square, of_q, of_keys);
+        add_product<true>(square, of_q, first);
     }
 #pragma unroll
-    for (int i = 0; i < SPAN; i++) ones[i] = 1;
-    write_tile(of_keys, AT(g_k), s, keys, width, ones);
-    write_tile(of_values, AT(g_v), s, keys, values, ones);
+    for (int i = 0; i < SPAN; i++) factors[i] = 1;
+    write_tile(first, AT(g_k), start, keys, width, factors);
+    write_tile(second, AT(g_v), start, keys, values, factors);
 }

@@ -2,7 +2,8 @@
 //
 // A block has 16 × 16 threads, (x, y), and each of them SIDE/16 × SIDE/16 scores: rows y, y + 16, …, columns x, x + 16, …
 // Every array is (outer, inner, rows, width) with strides of its own, in elements; its width lies in a row. A mask has
-// bytes (outer, inner, queries, keys), not 0 where a key is hidden from a query.
+// bytes (outer, inner, queries, keys), not 0 where a key is hidden from a query. Lengths say how many keys count, one
+// number for `share` heads.
 #pragma once
 #include "philox.cuh"
 
@@ -23,23 +24,30 @@ constexpr int SHARE = WIDTH < PIECE ? WIDTH : PIECE;
 // What hides and drops scores, of the matrix (queries, keys) of one head.
 struct Rules {
     const unsigned char* mask;
-    int64 mask_row, mask_column, queries, keys, causal, threshold, first;  // `first`: where its scores begin, of all
+    int64 mask_row, mask_column, queries, keys, seen, causal, threshold, first;  // where its scores begin, of all
     real factor;
     uint64 seed, path, step, call, rank;
 
     DEVICE bool hides(int64 t, int64 s) const {
-        return t >= queries || s >= keys || (causal && s > t) || (mask && mask[t * mask_row + s * mask_column]);
+        return t >= queries || s >= seen || (causal && s > t) || (mask && mask[t * mask_row + s * mask_column]);
     }
 };
 
 #define RULES                                                                                                       \
-    const unsigned char *mask, int64 mask_outer, int64 mask_inner, int64 mask_row, int64 mask_column, int64 causal, \
-        int64 threshold, double factor, uint64 seed, uint64 path, uint64 step, uint64 call, uint64 rank,            \
+    const unsigned char *mask, int64 mask_outer, int64 mask_inner, int64 mask_row, int64 mask_column,              \
+        const int *lengths, int64 share, int64 causal, int64 threshold, double factor, uint64 seed, uint64 path, uint64 step, uint64 call, uint64 rank,            \
         const uint64 *offset
 #define MAKE_RULES                                                                                                     \
     const Rules rules = {mask ? mask + (lead / inner) * mask_outer + (lead % inner) * mask_inner : nullptr, mask_row,  \
-                         mask_column, queries, keys, causal, threshold, lead * queries * keys,                         \
-                         static_cast<real>(factor), seed, path, step + (offset ? *offset : 0), call, rank}
+                         mask_column, queries, keys, seen_of(lengths, lead, share, keys), causal, threshold,           \
+                         lead * queries * keys, static_cast<real>(factor), seed, path, step + (offset ? *offset : 0),  \
+                         call, rank}
+
+DEVICE int64 seen_of(const int* lengths, int64 lead, int64 share, int64 keys) {
+    if (!lengths) return keys;
+    const int64 length = lengths[lead / share];
+    return length < 0 ? 0 : length < keys ? length : keys;
+}
 
 DEVICE int thread() { return threadIdx.y * 16 + threadIdx.x; }
 
