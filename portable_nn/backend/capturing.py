@@ -43,8 +43,8 @@ class CapturedStep:
 
     recording = False
 
-    def hold(self, send: Callable[[], None]) -> None:
-        """Call `send` before the recorded launches run for the first time."""
+    def hold(self, upload: Any) -> None:
+        """Have the graph fill an upload, a small array that the host writes to before each launch."""
         raise NotImplementedError
 
     def write_buffer(self, handle: Any, value: Any) -> None:

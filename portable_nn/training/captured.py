@@ -11,17 +11,21 @@ from typing import Any
 from portable_nn.autodiff import is_recording
 from portable_nn.autodiff.replay import watched
 from portable_nn.autodiff.tree import leaves, map_leaves
-from portable_nn.backend.capturing import reset_captured_step, set_captured_step
+from portable_nn.backend.capturing import captured_step, reset_captured_step, set_captured_step
 from portable_nn.backend.errors import ArgumentError, CaptureError
-from portable_nn.backend.namespace import array_namespace, is_array, is_tensor
+from portable_nn.backend.namespace import array_namespace, is_tensor
 from portable_nn.backend.notices import notice
 from portable_nn.backend.precision import compute_precision
 from portable_nn.kernels import registry
 from portable_nn.layers.structure import structure_version
+from portable_nn.training.arguments import brought, is_input, take_apart
 from portable_nn.training.recorded import Step, results
 
 #: Steps of new shapes that are run as they are before one is recorded: by then all memory and kernels are there.
 WARM_UPS = 2
+#: How many parts of a key are not of the arguments: what `_state` gives.
+_STATES = 4
+_NOWHERE = object()
 #: Not a line of the user's, when one is looked for in a traceback.
 _OURS = {"portable_nn", "cupy", "cupyx", "cupy_backends", "numpy", "array_api_compat", "contextlib"}
 
@@ -91,34 +95,42 @@ class Captured:
         self._function, self._limit = function, limit
         self._entries: OrderedDict[Any, _Entry] = OrderedDict()
         self._graphs: dict[Any, Any] = {}
-        self._kinds: dict[type, Any] = {}
+        self._kinds: dict[type, Any] = {type(_NOWHERE): None}
         self._roots: list[Any] = []
         self._modules: tuple[int, list[Any], list[Any]] = (-1, [], [])
-        self._home: Any = None  # an array of the device that steps without array arguments use
+        self._home: Any = None  # an array of the device that steps without arrays of one use
+        self._latest: Any = None
+        self._lock = threading.RLock()
         self.recorded = self._dropped = 0
 
     def __call__(self, *args: Any, **options: Any) -> Any:
-        given = (args, options)
-        arrays = [x for x in leaves(given) if is_array(x)]
-        graphs = self._graphs_for(arrays)
-        if graphs is None:
-            return self._plainly(given, bool(arrays))
-        with graphs.active():
-            return self._on_device(graphs, given, arrays)
+        if captured_step() is not None:  # a part of another captured step
+            return map_leaves(_raw, self._function(*args, **options))
+        arrays: list[Any] = []
+        key: list[Any] = []
+        take_apart((args, options), arrays, key)
+        with self._lock:
+            graphs = self._graphs_for(arrays)
+            if graphs is None:
+                return self._plainly((args, options))
+            with graphs.active():
+                return self._on_device(graphs, (args, options), arrays, key)
 
-    def _on_device(self, graphs: Any, given: Any, arrays: list[Any]) -> Any:
-        key = (_describe(given), *self._state())
+    def _on_device(self, graphs: Any, given: Any, arrays: list[Any], shapes: list[Any]) -> Any:
+        key = (*shapes, *self._state())
         try:
             entry = self._entries.get(key) or self._add(key)
         except TypeError as error:
             raise ArgumentError("arguments of a captured step that are arrays, trees of them or constants", str(error),
                                 "let the step take other objects from around it") from error
-        self._entries.move_to_end(key)
+        if entry is not self._latest:
+            self._entries.move_to_end(key)
+            self._latest = entry
+        if not graphs.owns(arrays):
+            given, arrays = self._bring(graphs, given)
         if entry.step is not None:
             if entry.step.is_current():
-                for static, x in zip(entry.statics, arrays, strict=True):
-                    graphs.fill(static, x.data if is_tensor(x) else x)
-                return entry.step.replay()
+                return entry.step.replay(arrays)
             entry.step, entry.runs = None, WARM_UPS - 1
         step = Step(graphs)
         try:
@@ -131,32 +143,38 @@ class Captured:
                 raise
             raise explained from error
 
+    def _bring(self, graphs: Any, given: Any) -> tuple[Any, list[Any]]:
+        """The arguments with those of NumPy's as arrays on the device, and all of their arrays."""
+        moved = brought(given, graphs)
+        arrays: list[Any] = []
+        take_apart(moved, arrays, [])
+        return moved, arrays
+
     def _graphs_for(self, arrays: list[Any]) -> Any:
         """How the device of these arrays records, or None where it does not."""
         if registry.forced() is not None:
             return None
-        for x in arrays or ([self._home] if self._home is not None else []):
-            x = x.data if is_tensor(x) else x
+        for x in (*arrays, self._home):
             kind = type(x)
             if kind not in self._kinds:
-                self._kinds[kind] = registry.find("graphs", array_namespace(x), (x,), {})
+                self._kinds[kind] = None if x is None else registry.find("graphs", array_namespace(x), (x,), {})
             if self._kinds[kind] is not None:
-                place = x.device.id  # CuPy's devices cannot be keys
+                place = x.data.device_id
                 if place not in self._graphs:
                     self._graphs[place] = _unless_hindered(self._kinds[kind].forward(x))
                 return self._graphs[place]
         return None
 
-    def _plainly(self, given: Any, has_arrays: bool) -> Any:
-        """Call the function as it is; one without array arguments tells by its modules where it runs."""
+    def _plainly(self, given: Any) -> Any:
+        """Call the function as it is; one without arrays of a device tells by its modules where it runs."""
         args, options = given
-        if has_arrays or self._home is not None:
+        if self._home is not None:
             return map_leaves(_raw, self._function(*args, **options))
         step = Step(None)
         with watched(step):
             out = self._function(*args, **options)
         data = [handle._data for root in step.roots for handle in root._handles().values()]
-        self._home = next((x for x in data if x is not None), None)
+        self._home = next((x for x in data if x is not None), _NOWHERE)
         return map_leaves(_raw, out)
 
     def _state(self) -> tuple[Any, ...]:
@@ -185,28 +203,29 @@ class Captured:
         entry.runs += 1
         entry.optimizers = [update.optimizer for update in step.updates]
         new = [root for root in step.roots if not any(root is known for known in self._roots)]
+        entry.outputs = len(list(leaves(out)))
         if new:  # their modes are part of the key from now on
             self._roots.extend(new)
             self._modules = (-1, [], [])
             del self._entries[key]
-            self._entries[(key[0], *self._state())] = entry
+            self._entries[(*key[:-_STATES], *self._state())] = entry
         return map_leaves(step.graphs.copy, results(out))  # its memory may be used again by what is recorded
 
     def _record(self, entry: _Entry, step: Step, given: Any, arrays: list[Any]) -> Any:
-        entry.statics = [step.graphs.static(x.data if is_tensor(x) else x) for x in arrays]
-        statics = iter(entry.statics)
+        exchange = step.graphs.exchange(arrays, entry.outputs)
+        statics = iter(exchange.statics)
 
         def static(x: Any) -> Any:
-            if not is_array(x):
+            if not is_input(x):
                 return x
             return type(x)(next(statics)) if is_tensor(x) else next(statics)
 
         again = map_leaves(static, given)
         owned = [p for other in entry.optimizers for p in other.parameters]
-        step.record(lambda: self._run(step, again), list(dict.fromkeys([*self._modules[2], *owned])))
+        step.record(lambda: self._run(step, again), list(dict.fromkeys([*self._modules[2], *owned])), exchange)
         entry.step = step
         self.recorded += 1
-        return step.launch()
+        return step.launch(arrays)
 
     def _run(self, step: Step, given: Any) -> Any:
         token = set_captured_step(step)
@@ -224,22 +243,8 @@ class _Entry:
         self.runs = 0
         self.thread: Any = None
         self.step: Step | None = None
-        self.statics: list[Any] = []
+        self.outputs = 0
         self.optimizers: list[Any] = []
-
-
-def _describe(tree: Any) -> Any:
-    """The structure of arguments, with shapes and dtypes in place of arrays: what a graph is recorded for."""
-    if isinstance(tree, dict):
-        return dict, tuple((name, _describe(value)) for name, value in tree.items())
-    if isinstance(tree, (list, tuple)):
-        return type(tree), tuple(map(_describe, tree))
-    if not is_array(tree):
-        return tree
-    if is_tensor(tree) and tree._node is not None:
-        raise CaptureError("constant arguments of a captured step", "a Tensor on the tape",
-                           "compute it inside the step, or pass its detach()")
-    return type(tree), tree.shape, tree.dtype
 
 
 def _raw(x: Any) -> Any:

@@ -51,11 +51,12 @@ class Step(CapturedStep):
         self.updates: list[Any] = []
         self._first: list[int] = []          # the training step at which each root began
         self._counts: list[int] = []         # and how many it makes in one step
-        self._held: list[Callable[[], None]] = []
+        self._held: list[Any] = []           # uploads that the graph fills
         self._offsets: Any = None  # what replays add to the roots' training steps
         self._draws = False
         self._fixed: list[tuple[Any, Any]] = []
         self._gradients: list[tuple[Any, Any]] = []
+        self._exchange: Any = None
         self._graph: Any = None
         self._out: Any = None
 
@@ -76,8 +77,9 @@ class Step(CapturedStep):
         self._draws = True
         return self._offsets.view(8 * place, 1, np.uint64)
 
-    def hold(self, send: Callable[[], None]) -> None:
-        self._held.append(send)
+    def hold(self, upload: Any) -> None:
+        if not any(upload is other for other in self._held):
+            self._held.append(upload)
 
     def write_buffer(self, handle: Any, value: Any) -> None:
         if self.recording:
@@ -91,7 +93,7 @@ class Step(CapturedStep):
             raise CaptureError("one update of each optimiser in a captured step", "two",
                                "capture a function that makes one update")
 
-    def record(self, function: Callable[[], Any], known: list[Any]) -> None:
+    def record(self, function: Callable[[], Any], known: list[Any], exchange: Any) -> None:
         """Record a function's launches; `known` are the handles whose arrays they may use. Python's side has then made
         the step; `launch` makes the device's."""
         slots, stale = [handle.slot for handle in known if hasattr(handle, "slot")], Stale()
@@ -101,8 +103,7 @@ class Step(CapturedStep):
         self._offsets = self.graphs.upload(8 * ROOTS)  # before recording: replays would set it to zero
         self.recording = True
         try:
-            out, self._graph = self.graphs.record(function)
-            self._out = results(out)
+            self._out, self._graph = self.graphs.record(lambda: results(function()), exchange)
             owned = {id(p.slot) for update in self.updates for p in update.optimizer.parameters}
             for slot, version in zip(slots, versions, strict=True):
                 if slot.version != version and id(slot) not in owned:
@@ -119,6 +120,10 @@ class Step(CapturedStep):
             raise
         finally:
             self.recording = False
+        if self._draws:
+            self.hold(self._offsets)
+        exchange.complete(self._held)
+        self._exchange = exchange
         for slot, gradient in zip(slots, before, strict=True):
             if slot.gradient is stale:
                 slot.gradient = gradient
@@ -128,11 +133,10 @@ class Step(CapturedStep):
         self._fixed = [(handle, handle._data) for handle in known
                        if not hasattr(handle, "slot") or id(handle.slot) not in owned]
 
-    def launch(self) -> Any:
+    def launch(self, inputs: list[Any]) -> Any:
         """Run what was recorded for the first time; returns the results."""
-        for send in self._held:
-            send()
-        self._held = []
+        self._exchange.open(inputs)
+        self._exchange.close()
         return self._run()
 
     def is_current(self) -> bool:
@@ -146,25 +150,37 @@ class Step(CapturedStep):
                 handle._data = array
         return all(update.is_current() for update in self.updates)
 
-    def replay(self) -> Any:
+    def replay(self, inputs: list[Any]) -> Any:
         """Make one more step; returns copies of the results."""
-        steps = [root.random_position[1] for root in self.roots]
-        if self._draws:
-            slot = self._offsets.slot().view(np.uint64)
-            for place, first in enumerate(self._first[:ROOTS]):
-                slot[place] = (steps[place] - first) % 2**64
-            self._offsets.send()
-        for root, step, count in zip(self.roots, steps, self._counts, strict=True):
-            root.__dict__["_step"] = step + count
-        for update in self.updates:
-            update.advance()
+        exchange = self._exchange
+        exchange.open(inputs)
+        try:
+            if self.roots:
+                self._count()
+            for update in self.updates:
+                update.advance()
+        finally:
+            exchange.close()
         return self._run()
 
+    def _count(self) -> None:
+        """Move the roots' random positions on, and tell the graph where they are."""
+        if self._draws:
+            slot = self._offsets.slot().view(np.uint64)
+            for place, (root, first) in enumerate(zip(self.roots[:ROOTS], self._first)):
+                slot[place] = (root.random_position[1] - first) % 2**64
+            self._offsets.send()
+        for root, count in zip(self.roots, self._counts):
+            root.__dict__["_step"] = root.random_position[1] + count
+
     def _run(self) -> Any:
-        self.graphs.launch(self._graph)
+        found = self.graphs.launch(self._graph, self._exchange)
         for slot, gradient in self._gradients:
             slot.gradient = gradient
-        return map_leaves(self.graphs.copy, self._out)
+        if self._out is None:
+            return None
+        parts = iter(found)
+        return map_leaves(lambda _: next(parts), self._out)
 
 
 def results(out: Any) -> Any:

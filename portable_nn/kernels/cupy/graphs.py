@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from typing import Any
 
 import cupy
 
+from portable_nn.autodiff.tree import leaves
 from portable_nn.backend.devices import working_on
 from portable_nn.kernels.cupy import blas
+from portable_nn.kernels.cupy.exchanges import Exchange
 from portable_nn.kernels.cupy.uploads import Upload
 from portable_nn.kernels.registry import register
 
 #: Each tells what keeps steps from being recorded, or None; kernels that need something add theirs.
 requirements: list[Callable[[], str | None]] = [blas.obstacle]
+_HERE = nullcontext()
 
 
 class RecordingStream(cupy.cuda.Stream):
@@ -37,10 +40,16 @@ class Graphs:
     ----------
     like : CuPy array
         Of the device.
+
+    Attributes
+    ----------
+    name : str
+        Of the device.
     """
 
     def __init__(self, like: Any) -> None:
-        self.device = like.device
+        self.device, self._number = like.device, like.device.id
+        self.name = f"cuda:{self._number}"
         self._last: Any = None  # the stream that was last given something to do, which may still be at work
         with working_on(self.device):
             self._stream, self._pool = RecordingStream(), cupy.cuda.MemoryPool()
@@ -73,12 +82,14 @@ class Graphs:
         with working_on(self.device), self._aside():
             return function()
 
-    def record(self, function: Callable[[], Any]) -> tuple[Any, Any]:
-        """Record what a function launches, without running it; returns its result and the graph."""
+    def record(self, function: Callable[[], Any], exchange: Exchange) -> tuple[Any, Any]:
+        """Record what a function of arrays' trees launches, without running it; returns its result and the graph."""
         with working_on(self.device), self._aside():
             self._stream.begin_capture()
             try:
+                exchange.begin()
                 result = function()
+                exchange.end(list(leaves(result)))
             except BaseException:
                 with suppress(Exception):  # it was broken by what the function did, and says so
                     self._stream.end_capture()
@@ -87,35 +98,31 @@ class Graphs:
 
     def active(self) -> Any:
         """A context in which this device is the current one, as what follows needs."""
-        return working_on(self.device)
+        return _HERE if cupy.cuda.runtime.getDevice() == self._number else working_on(self.device)
 
-    def launch(self, graph: Any) -> None:
-        """Run a graph on the current stream."""
-        graph.launch(self._current())
+    def owns(self, arrays: list[Any]) -> bool:
+        """Whether these are arrays of this device."""
+        for x in arrays:  # noqa: SIM110 - all() takes twice as long
+            if type(x) is not cupy.ndarray or x.data.device_id != self._number:
+                return False
+        return True
+
+    def launch(self, graph: Any, exchange: Exchange) -> list[Any]:
+        """Run a graph on the current stream; returns copies of its results."""
+        return exchange.launch(graph, self._current())
 
     @staticmethod
-    def static(x: Any) -> Any:
-        """A copy of an input, for a graph to read: `fill` gives it new values."""
-        return cupy.array(x, copy=True, order="C")
-
-    @staticmethod
-    def fill(static: Any, x: Any) -> None:
-        """Copy an input of the same shape and dtype to where a graph reads it, without waiting."""
-        if x.flags.c_contiguous:
-            cupy.cuda.runtime.memcpyAsync(static.data.ptr, x.data.ptr, x.nbytes,
-                                          cupy.cuda.runtime.memcpyDeviceToDevice, cupy.cuda.get_current_stream().ptr)
-        else:
-            static[...] = x
+    def bring(x: Any) -> Any:
+        """A copy of a NumPy array on this device, made without waiting."""
+        return cupy.asarray(x, blocking=False)
 
     @staticmethod
     def copy(x: Any) -> Any:
-        """A copy of a result, which the next replay leaves alone."""
+        """A copy of a result, which later steps leave alone."""
         return x.copy()
 
-    @staticmethod
-    def upload(size: int) -> Upload:
-        """An array of `size` bytes that the host can write to between replays."""
-        return Upload(size)
+    exchange = staticmethod(Exchange)
+    upload = staticmethod(Upload)
 
 
 register("graphs", "cupy", Graphs)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 import cupy
@@ -18,16 +17,21 @@ class Upload:
     """An array on the device, and pinned memory on the host from which it is filled by asynchronous copies.
 
     What is sent goes along the current stream, so launches queued before still read the old values and later ones the
-    new. Within a captured step that is being recorded, the copy is made before the recorded launches run instead.
+    new. Within a captured step that is being recorded nothing is sent: the graph itself brings what was written to its
+    place, now and whenever it is launched; see `exchanges`.
 
     Parameters
     ----------
     size : int
-        In bytes.
+        In bytes, a multiple of 8.
 
     Attributes
     ----------
     array : CuPy uint8 array (size,)
+    sent : NumPy uint8 array (size,)
+        What was written for the step that is being recorded.
+    into : NumPy uint8 array (size,) or None
+        Where a graph about to be launched looks for what would be sent.
     """
 
     def __init__(self, size: int) -> None:
@@ -39,8 +43,10 @@ class Upload:
         host[...] = 0
         self._slots = list(host)
         self._host, self._target = host.ctypes.data, self.array.data.ptr
-        self._events: list[Any] = [None, None]
+        self._events = [cupy.cuda.Event(disable_timing=True) for _ in range(2)]
         self._next = 0
+        self.sent: np.ndarray = self._slots[0]
+        self.into: np.ndarray | None = None
 
     def view(self, start: int, count: int, dtype: Any) -> Any:
         """`count` numbers from byte `start` of the device array."""
@@ -51,24 +57,24 @@ class Upload:
         arrays, always the same ones.
         """
         half, place = divmod(self._next % SLOTS, SLOTS // 2)
-        if place == 0 and self._events[half] is not None:
+        if place == 0:
             self._events[half].synchronize()
-            self._events[half] = None
         return self._slots[self._next % SLOTS]
 
     def send(self) -> None:
         """Copy what was written to the slot."""
         number = self._next % SLOTS
-        self._next += 1
+        if self.into is not None:
+            self.into[...] = self._slots[number]
+            return
         step = captured_step()
         if step is not None and step.recording:
-            step.hold(partial(self._copy, number))
-        else:
-            self._copy(number)
-
-    def _copy(self, number: int) -> None:
+            self.sent = self._slots[number].copy()
+            step.hold(self)
+            return
+        self._next += 1
         stream = cupy.cuda.get_current_stream()
         cupy.cuda.runtime.memcpyAsync(self._target, self._host + number * self.size, self.size,
                                       cupy.cuda.runtime.memcpyHostToDevice, stream.ptr)
-        if (number + 1) % (SLOTS // 2) == 0:
-            self._events[number // (SLOTS // 2)] = stream.record()
+        if self._next % (SLOTS // 2) == 0:
+            stream.record(self._events[number // (SLOTS // 2)])

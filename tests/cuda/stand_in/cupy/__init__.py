@@ -118,6 +118,8 @@ def array(obj: Any, dtype: Any = None, copy: bool | None = True, order: str = "K
     if isinstance(obj, (list, tuple)) and obj and isinstance(obj[0], ndarray):
         return call(np.stack, [array(part, dtype) for part in obj])
     host = np.array(obj, dtype=dtype, ndmin=ndmin)
+    if host.dtype.kind not in "biufcV":
+        raise ValueError(f"Unsupported dtype {host.dtype}")
     new = wrap(host.copy())
     _device.record(lambda: new._a.__setitem__(..., host))
     return new

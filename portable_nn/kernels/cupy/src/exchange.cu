@@ -1,0 +1,63 @@
+// The first and the last launch of a recorded step: what it is given goes to where its launches read it, what it returns
+// to where the caller wants it. See exchanges.py.
+//
+// Where that is changes from launch to launch, so it is read from a slot of the host's pinned memory, which every device
+// reads at the host's own addresses; of the ring of slots, each launch takes the next one.
+#include "last.cuh"
+
+constexpr int THREADS = 256;
+constexpr int64 CHUNK = 16384;
+
+// `source` is 0 where the slot holds the address, at `place`, and -1 where it holds the bytes; `target` 0 likewise.
+struct Piece {
+    int64 target, source, place, size, first_chunk;
+};
+
+struct Header {
+    int64 ring, slot_size, slots, launches, ticket, count[2], chunks[2];
+};
+
+template <class T>
+DEVICE void copy_by(char* target, const char* source, int64 size) {
+    const int64 whole = size / static_cast<int64>(sizeof(T));
+#pragma unroll 4
+    for (int64 i = threadIdx.x; i < whole; i += THREADS) {
+        reinterpret_cast<T*>(target)[i] = reinterpret_cast<const T*>(source)[i];
+    }
+    for (int64 i = whole * static_cast<int64>(sizeof(T)) + threadIdx.x; i < size; i += THREADS) target[i] = source[i];
+}
+
+DEVICE void copy(char* target, const char* source, int64 size) {
+    const uint64 both = reinterpret_cast<uint64>(target) | reinterpret_cast<uint64>(source);
+    if (both % 16 == 0) return copy_by<Pack<int64, 2>>(target, source, size);
+    if (both % 4 == 0) return copy_by<int>(target, source, size);
+    copy_by<char>(target, source, size);
+}
+
+// `side` is 0 in the first launch of a step, which counts it, and 1 in the last. Before the header is written, nothing.
+KERNEL exchange(int64* head, const int64* table, int64 side) {
+    Header* header = reinterpret_cast<Header*>(head);
+    const Piece* pieces = reinterpret_cast<const Piece*>(table);
+    if (header->slots == 0) return;
+    const char* slot = reinterpret_cast<const char*>(header->ring)
+        + (header->launches - side) % header->slots * header->slot_size;
+    const int count = static_cast<int>(header->count[side]);
+    for (int64 chunk = blockIdx.x; chunk < header->chunks[side]; chunk += gridDim.x) {
+        int i = 0;
+        while (i + 1 < count && pieces[i + 1].first_chunk <= chunk) i++;
+        const Piece piece = pieces[i];
+        const int64 start = (chunk - piece.first_chunk) * CHUNK;
+        const int64 size = min(CHUNK, piece.size - start);
+        // The host writes anew to what a slot holds, so nothing of it may come from a cache.
+        const volatile int64* here = reinterpret_cast<const volatile int64*>(slot + piece.place);
+        char* target = reinterpret_cast<char*>(piece.target == 0 ? *here : piece.target) + start;
+        if (piece.source == -1) {
+            for (int64 n = threadIdx.x; n < size / 8; n += THREADS) reinterpret_cast<int64*>(target)[n] = here[start / 8 + n];
+        } else {
+            copy(target, reinterpret_cast<const char*>(piece.source == 0 ? *here : piece.source) + start, size);
+        }
+    }
+    if (side == 0 && is_last_block(reinterpret_cast<unsigned*>(&header->ticket), gridDim.x) && threadIdx.x == 0) {
+        header->launches += 1;
+    }
+}
