@@ -1,4 +1,4 @@
-"""What goes into recorded launches and comes out of them, whatever its size, layout and place; and arguments of capture."""
+"""What goes into recorded launches and comes out of them, whatever its size, layout and place."""
 
 from __future__ import annotations
 

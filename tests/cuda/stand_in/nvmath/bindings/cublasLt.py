@@ -115,8 +115,9 @@ def matmul(light_handle: int, compute_desc: int, alpha: int, a: int, adesc: int,
         if values[7] == SUMS_OF_B:
             sums = view(bias, out["type"], out["columns"], 1, out["columns"])
             right_side = sides[1].T if turned[1] else sides[1]  # (k, columns)
-            sums[:, 0] = np.sum(right_side.astype(np.float64), axis=0).astype(sums.dtype)
-            result[...] = made.astype(result.dtype)
+            with np.errstate(all="ignore"):
+                sums[:, 0] = np.sum(right_side.astype(np.float64), axis=0).astype(sums.dtype)
+                result[...] = made.astype(result.dtype)
             return
         added = view(bias, out["type"], out["rows"], 1, out["rows"])
         with np.errstate(all="ignore"):
