@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from portable_nn import functional
+from portable_nn.autodiff.frame import current_frame
 from portable_nn.backend.errors import ArgumentError
-from portable_nn.backend.random import keep_threshold
+from portable_nn.backend.random import Stream, keep_threshold
 from portable_nn.layers.module import Module
 
 
@@ -39,6 +40,8 @@ class Dropout(Module):
     >>> import numpy as np
     >>> Dropout(0.5).eval()(np.asarray([1.0, 2.0]))
     array([1., 2.])
+    >>> Dropout(0.5).eval()(np.asarray([1.0, 2.0]), onto=np.asarray([10.0, 10.0]))
+    array([11., 12.])
     """
 
     def __init__(self, p: float = 0.5) -> None:
@@ -47,10 +50,23 @@ class Dropout(Module):
         keep_threshold(p)
         self.p = p
 
-    def forward(self, x: Any) -> Any:
-        if not self.training or self.p == 0:
-            return x
-        return functional.dropout(x, p=self.p, stream=self.next_stream())
+    def forward(self, x: Any, onto: Any = None) -> Any:
+        """The result, or the sum of it and `onto`, an array of the shape of x: a residual connection in one pass."""
+        p, stream = self._drawn()
+        if onto is not None:
+            return functional.add_dropout(onto, x, p=p, stream=stream)
+        return x if stream is None else functional.dropout(x, p=p, stream=stream)
+
+    def draw(self, x: Any) -> tuple[float, Stream | None]:
+        """For a layer that applies this one to x itself: the probability, and which random numbers decide, 0 and None
+        where nothing is dropped."""
+        frame = current_frame()
+        if frame is not None and frame.observer is not None:
+            frame.observer(self, x)
+        return self._drawn()
+
+    def _drawn(self) -> tuple[float, Stream | None]:
+        return (self.p, self.next_stream()) if self.training and self.p else (0.0, None)
 
     def extra_repr(self) -> str:
         return f"p={self.p}"

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from typing import Any
 
-from portable_nn import functional
-from portable_nn.backend.errors import ArgumentError, ShapeError
-from portable_nn.backend.namespace import array_namespace
+from portable_nn.backend.errors import ArgumentError
 from portable_nn.layers.initializers import ones, zeros
-from portable_nn.layers.module import Module
+from portable_nn.layers.norm import Norm, check_normalized_shape
 from portable_nn.layers.parameter import Parameter
-from portable_nn.layers.storage import check_size
 
 
-class LayerNorm(Module):
+class LayerNorm(Norm):
     """Normalise the last axes of each example: y = (x - mean) / √(var + ε) · w + b, with the biased variance.
+
+    `norm(x, plus, dropout)` is the norm of x + dropout(plus), computed in one pass; `norm.after(x, plus, dropout)` gives
+    that sum as well, for networks whose norms stand before what is added next.
 
     Shape
     -----
@@ -49,29 +47,27 @@ class LayerNorm(Module):
     >>> import numpy as np
     >>> LayerNorm(2, eps=0.0)(np.asarray([[1.0, 3.0]], dtype=np.float32))
     array([[-1.,  1.]], dtype=float32)
+
+    A residual connection, with the norm after the sum and before what comes next:
+
+    >>> x, y = np.asarray([[1.0, 3.0]]), np.asarray([[2.0, 4.0]])
+    >>> norm = LayerNorm(2, eps=0.0).to(dtype="float64")
+    >>> norm(x, plus=y)
+    array([[-1.,  1.]])
+    >>> norm.after(x, plus=y)
+    (array([[3., 7.]]), array([[-1.,  1.]]))
     """
+
+    norm = "layer"
 
     def __init__(self, normalized_shape: int | Sequence[int], eps: float = 1e-5, elementwise_affine: bool = True,
                  bias: bool = True) -> None:
-        shape = normalized_shape if isinstance(normalized_shape, (tuple, list)) else (normalized_shape,)
-        self.normalized_shape = tuple(check_size("every size of normalized_shape", length, 1) for length in shape)
-        if not shape:
-            raise ArgumentError("a normalized_shape of at least one size", "()", "pass the lengths of x's last axes")
+        self.normalized_shape = check_normalized_shape(normalized_shape)
         if not (isinstance(eps, (int, float)) and eps >= 0):
             raise ArgumentError("eps of 0 or more", repr(eps), "pass a small number, such as 1e-5")
         self.eps, self.elementwise_affine = eps, elementwise_affine
         self.weight = Parameter(self.normalized_shape, ones) if elementwise_affine else None
         self.bias = Parameter(self.normalized_shape, zeros) if elementwise_affine and bias else None
-
-    def forward(self, x: Any) -> Any:
-        if self.elementwise_affine:
-            return functional.layer_norm(x, self.weight, self.bias, eps=self.eps)
-        xp, count = array_namespace(x), len(self.normalized_shape)
-        if tuple(x.shape[-count:]) != self.normalized_shape:
-            raise ShapeError(f"x of shape (..., {', '.join(map(str, self.normalized_shape))})", f"{x.shape}",
-                             "build the layer with normalized_shape = the last axes of x")
-        flat = xp.reshape(x, (*x.shape[:-count], math.prod(self.normalized_shape)))
-        return xp.reshape(functional.layer_norm(flat, None, None, eps=self.eps), x.shape)
 
     def extra_repr(self) -> str:
         bias = f", bias={self.bias is not None}" if self.elementwise_affine else ""

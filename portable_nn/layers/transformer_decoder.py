@@ -65,12 +65,13 @@ class TransformerDecoderLayer(Module):
         own = {"padding_mask": padding_mask, "mask": mask, "causal": causal}
         other = {"padding_mask": memory_padding_mask, "mask": memory_mask}
         if self.norm_first:
-            x = x + self.dropout1(self.self_attn(self.norm1(x), **own))
-            x = x + self.dropout2(self.multihead_attn(self.norm2(x), memory, **other))
-            return x + self.dropout3(self._feed_forward(self.norm3(x)))
-        x = self.norm1(x + self.dropout1(self.self_attn(x, **own)))
-        x = self.norm2(x + self.dropout2(self.multihead_attn(x, memory, **other)))
-        return self.norm3(x + self.dropout3(self._feed_forward(x)))
+            x, h = self.norm1.after(x)
+            x, h = self.norm2.after(x, self.self_attn(h, **own), self.dropout1)
+            x, h = self.norm3.after(x, self.multihead_attn(h, memory, **other), self.dropout2)
+            return self.dropout3(self._feed_forward(h), onto=x)
+        x = self.norm1(x, self.self_attn(x, **own), self.dropout1)
+        x = self.norm2(x, self.multihead_attn(x, memory, **other), self.dropout2)
+        return self.norm3(x, self._feed_forward(x), self.dropout3)
 
     def _feed_forward(self, x: Any) -> Any:
         return self.linear2(self.dropout(self.linear1(x, activation=self.activation)))

@@ -79,10 +79,11 @@ class TransformerEncoderLayer(Module):
         """Masks as `MultiheadAttention` takes them: True where a key is hidden, or lengths."""
         masks = {"padding_mask": padding_mask, "mask": mask, "causal": causal}
         if self.norm_first:
-            x = x + self.dropout1(self.self_attn(self.norm1(x), **masks))
-            return x + self.dropout2(self._feed_forward(self.norm2(x)))
-        x = self.norm1(x + self.dropout1(self.self_attn(x, **masks)))
-        return self.norm2(x + self.dropout2(self._feed_forward(x)))
+            x, h = self.norm1.after(x)
+            x, h = self.norm2.after(x, self.self_attn(h, **masks), self.dropout1)
+            return self.dropout2(self._feed_forward(h), onto=x)
+        x = self.norm1(x, self.self_attn(x, **masks), self.dropout1)
+        return self.norm2(x, self._feed_forward(x), self.dropout2)
 
     def _feed_forward(self, x: Any) -> Any:
         return self.linear2(self.dropout(self.linear1(x, activation=self.activation)))

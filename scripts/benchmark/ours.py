@@ -55,8 +55,9 @@ class Block(layers.Module):
         self.dropout1, self.dropout2 = layers.Dropout(dropout), layers.Dropout(dropout)
 
     def forward(self, x: Any) -> Any:
-        x = x + self.dropout1(self.attention(self.norm1(x), causal=True))
-        return x + self.dropout2(self.down(self.up(self.norm2(x), activation="gelu")))
+        x, h = self.norm1.after(x)
+        x, h = self.norm2.after(x, self.attention(h, causal=True), self.dropout1)
+        return self.dropout2(self.down(self.up(h, activation="gelu")), onto=x)
 
 
 class GPT(layers.Module):
