@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import portable_nn as pnn
 from portable_nn import functional, kernels
 from portable_nn.autodiff import Tensor
 from portable_nn.kernels import available
@@ -16,6 +17,8 @@ from tests.cuda.checks import DTYPES, host_dtype, read
 GATES, STATES = {"lstm": 4, "gru": 3}, {"lstm": 2, "gru": 1}
 #: Of the largest result: how far computing and storing in a dtype may be off over a few steps.
 TOLERANCES = {"float64": 1e-12, "float32": 3e-6, "float16": 4e-3, "bfloat16": 3e-2}
+#: The same for float32 whose products are rounded.
+PRECISIONS = {"tf32": 2e-3, "float16": 2e-3, "bfloat16": 1.5e-2}
 OPERATIONS = pytest.mark.parametrize("operation", ["lstm", "gru"])
 
 
@@ -68,7 +71,7 @@ def run(operation: str, arrays: list[Any], weights: list[Any], reverse: bool) ->
 
 
 def check(operation: str, arrays: list[Any], name: str, reverse: bool = False,
-          parts: tuple[bool, ...] = (True,) * 3) -> list[Any]:
+          parts: tuple[bool, ...] = (True,) * 3, tolerance: float | None = None) -> list[Any]:
     """Values and gradients on the device in a dtype, against the definition of the same numbers in float64."""
     import cupy
 
@@ -87,7 +90,7 @@ def check(operation: str, arrays: list[Any], name: str, reverse: bool = False,
     for actual, wanted in zip([*got, *inferred], [*expected, *expected[:len(inferred)]], strict=True):
         assert actual.dtype == host_dtype(name)
         scale = max(float(np.max(np.abs(wanted))), 0.1)
-        np.testing.assert_allclose(read(actual), wanted, rtol=0, atol=TOLERANCES[name] * scale)
+        np.testing.assert_allclose(read(actual), wanted, rtol=0, atol=(tolerance or TOLERANCES[name]) * scale)
     return got
 
 
@@ -158,42 +161,42 @@ def test_arrays_that_do_not_lie_in_a_row(way: str, operation: str) -> None:
 
 
 @pytest.fixture
-def clusters(gpu: Any, monkeypatch: pytest.MonkeyPatch) -> int:
-    """Clusters for every width; in the emulator a block of 1024 threads stands for one. The most units they have."""
-    import cupy
-
+def clusters(gpu: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Clusters for every width, and so few at once that a batch of some size is taken 16 rows at a time."""
     available("cupy")
     from portable_nn.kernels.cupy import recurrent
-    from portable_nn.kernels.cupy.launch import kernel
 
-    def emulate(file: str, name: str, sequence: Any, arguments: tuple) -> None:
-        batch, _, hidden = sequence.sizes
-        passes = 2 if batch > 8 else 1
-        defines = (f"HIDDEN={hidden}", "CLUSTER=4", f"PASSES={passes}", "THREADS=1024")
-        kernel(file, name, sequence.char, *defines)((-(-batch // (8 * passes)),), (256, 4), arguments)
-
-    monkeypatch.setattr(recurrent, "MOST_HIDDEN", dict.fromkeys("fdeE", 0))
-    if hasattr(cupy, "is_stand_in"):
-        monkeypatch.setattr(recurrent, "has_clusters", lambda device: True)
-        monkeypatch.setattr(recurrent, "launch_clusters", emulate)
-        return 128
     if not recurrent.has_clusters(0):
         pytest.skip("this GPU has no clusters")
-    return 256
+    monkeypatch.setattr(recurrent, "MOST_HIDDEN", dict.fromkeys("fdeE", 0))
+    monkeypatch.setattr(recurrent, "CLUSTERS", {4: 2, 8: 1})
 
 
+@OPERATIONS
 @pytest.mark.parametrize("hidden", [1, 33, 101, 128, 200, 256])
-def test_clusters(clusters: int, hidden: int) -> None:
-    if hidden > clusters:
-        pytest.skip("the emulator has room for clusters of four blocks")
-    for name in ("float32", DTYPES[-1]):
-        check("lstm", make("lstm", {33: 18, 200: 98}.get(hidden, 3), 3, 4, hidden), name)
+def test_clusters(clusters: None, operation: str, hidden: int) -> None:
+    for name in ("float32", *DTYPES[2:]):
+        check(operation, make(operation, {33: 18, 200: 9}.get(hidden, 3), 3, 4, hidden), name)
 
 
+@OPERATIONS
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("hidden", [5, 72, 144])
+def test_precisions_of_clusters(clusters: None, operation: str, hidden: int, precision: str) -> None:
+    """Products by tensor cores."""
+    with pnn.precision(precision):
+        check(operation, make(operation, 11, 4, 3, hidden), "float32", tolerance=PRECISIONS[precision])
+
+
+@OPERATIONS
+@pytest.mark.parametrize("precision", ["float32", "tf32"])
 @pytest.mark.parametrize("reverse", [False, True])
 @pytest.mark.parametrize("lengths", [None, [5, 0, 3, 1, 5, 5, 2, 4, 0, 3]])
-def test_options_of_clusters(clusters: int, order: int, reverse: bool, lengths: list[int] | None) -> None:
-    check("lstm", make("lstm", 10, 5, 3, 40, states=reverse, bias=reverse, lengths=lengths), "float32", reverse)
+def test_options_of_clusters(clusters: None, order: int, operation: str, reverse: bool, lengths: list[int] | None,
+                             precision: str) -> None:
+    arrays = make(operation, 10, 5, 3, 40, states=reverse, bias=reverse, lengths=lengths)
+    with pnn.precision(precision):
+        check(operation, arrays, "float32", reverse, tolerance=PRECISIONS.get(precision))
 
 
 @OPERATIONS
@@ -245,4 +248,5 @@ def test_the_width_decides(gpu: Any, operation: str) -> None:
         launches.clear()
         getattr(functional, operation)(*arrays, None, reverse=False)
         names = [launch[0] for launch in launches if operation in launch[0]]
-        assert names == ([f"{operation}_sequence"] if hidden in (64, 96) else [f"{operation}_step"] * 3)
+        assert names == ([f"{operation}_sequence"] if hidden in (64, 96) else [f"{operation}_cluster"] if hidden == 97
+                         else [f"{operation}_step"] * 3)

@@ -1,4 +1,4 @@
-"""gru on CuPy: one launch for all steps of a small layer, a product and a launch for each step of a wider one."""
+"""gru on CuPy: one launch for all steps, or a product and a launch for each step of a wide layer."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 from portable_nn.kernels.cupy.launch import empty
 from portable_nn.kernels.cupy.recurrent import (
     Sequence,
+    bias_sums,
     given,
     multiply_step,
     per_element,
@@ -61,14 +62,14 @@ def infer(x: Any, h: Any, weight_ih: Any, weight_hh: Any, bias_ih: Any, bias_hh:
     return _run(prepare(x, weight_ih, weight_hh, bias_ih, bias_hh, lengths, reverse), h, False)[0]
 
 
-def _steps_back(sequence: Sequence, g_hidden: Any, kept: tuple, g: tuple) -> Any:
+def _steps_back(sequence: Sequence, g_hidden: Any, kept: tuple, g: tuple, sums: Any) -> Any:
     """A kernel and a product for each step, from the last to the first; the gradient of the first state."""
     batch, steps, hidden = sequence.sizes
     held, g_h = state(sequence, real=True), state(sequence)
     d, through = empty((batch, 3 * hidden), sequence.x.dtype), g[1]
     for k in range(steps - 1, -1, -1):
         per_element("gru", "gru_step_back", sequence.char, batch * hidden,
-                    (sequence.gates, g_hidden, d, sequence.lengths, *kept, g[0], through, held),
+                    (sequence.gates, g_hidden, d, sequence.lengths, *kept, g[0], through, held, sums),
                     (hidden, steps, k, sequence.reverse))
         through = multiply_step(sequence, d, sequence.weight_hh)
     per_element("recurrent", "add_held", sequence.char, batch * hidden, (through, held, g_h), ())
@@ -77,15 +78,17 @@ def _steps_back(sequence: Sequence, g_hidden: Any, kept: tuple, g: tuple) -> Any
 
 def backward(xp: Any, g: Any, saved: Any, weight_ih: Any, needs: Any) -> tuple:
     sequence, *kept = saved
-    g, g_hidden = tuple([given(x) for x in g]), empty(sequence.gates.shape, sequence.x.dtype)
+    g, sums = tuple([given(x) for x in g]), bias_sums(sequence)
+    g_hidden = empty(sequence.gates.shape, sequence.x.dtype)
     way = way_of(sequence)
     if way is not None:
         first = state(sequence)
         take_all("gru", way, "_back", sequence,
-                 (sequence.gates, g_hidden, sequence.weight_hh, sequence.lengths, *kept, *g, first))
+                 (sequence.gates, g_hidden, sequence.weight_hh, sequence.lengths, *kept, *g, first, sums))
     else:
-        first = _steps_back(sequence, g_hidden, tuple(kept), g)
-    g_x, *weights = weight_gradients(sequence, sequence.gates, g_hidden, kept[1], weight_ih, (needs[0], *needs[2:6]))
+        first = _steps_back(sequence, g_hidden, tuple(kept), g, sums)
+    g_x, *weights = weight_gradients(sequence, sequence.gates, g_hidden, kept[1], sums, weight_ih,
+                                     (needs[0], *needs[2:6]))
     return g_x, first, *weights, None
 
 

@@ -1,4 +1,4 @@
-"""lstm on CuPy: one launch for all steps of a small layer, a product and a launch for each step of a wider one."""
+"""lstm on CuPy: one launch for all steps, or a product and a launch for each step of a wide layer."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 from portable_nn.kernels.cupy.launch import empty
 from portable_nn.kernels.cupy.recurrent import (
     Sequence,
+    bias_sums,
     given,
     multiply_step,
     per_element,
@@ -44,7 +45,7 @@ def _run(sequence: Sequence, h: Any, c: Any, keep: bool) -> tuple:
     shape = (batch, steps, hidden)
     y = empty(shape, dtype)
     kept = (empty(shape, real_of(sequence.char)), empty(shape, dtype)) if keep else (0, 0)
-    way = way_of(sequence, clusters=True)
+    way = way_of(sequence)
     if way is None:
         return (y, *_steps(sequence, h, c, y, kept)), kept
     last = state(sequence), state(sequence)
@@ -66,14 +67,14 @@ def infer(x: Any, h: Any, c: Any, weight_ih: Any, weight_hh: Any, bias_ih: Any, 
     return _run(prepare(x, weight_ih, weight_hh, bias_ih, bias_hh, lengths, reverse), h, c, False)[0]
 
 
-def _steps_back(sequence: Sequence, c: Any, c_kept: Any, g: tuple) -> tuple:
+def _steps_back(sequence: Sequence, c: Any, c_kept: Any, g: tuple, sums: Any) -> tuple:
     """A kernel and a product for each step, from the last to the first; the gradients of the first states."""
     batch, steps, hidden = sequence.sizes
     held, g_c, g_c_first = state(sequence, real=True), state(sequence, real=True), state(sequence)
     d, through = empty((batch, 4 * hidden), sequence.x.dtype), g[1]
     for k in range(steps - 1, -1, -1):
         per_element("lstm", "lstm_step_back", sequence.char, batch * hidden,
-                    (sequence.gates, d, c, sequence.lengths, c_kept, g[0], through, g[2], held, g_c, g_c_first),
+                    (sequence.gates, d, c, sequence.lengths, c_kept, g[0], through, g[2], held, g_c, g_c_first, sums),
                     (hidden, steps, k, sequence.reverse))
         through = multiply_step(sequence, d, sequence.weight_hh)
     if type(sequence.lengths) is not int:  # rows that are over pass their gradient by the product
@@ -85,15 +86,14 @@ def _steps_back(sequence: Sequence, c: Any, c_kept: Any, g: tuple) -> tuple:
 
 def backward(xp: Any, g: Any, saved: Any, weight_ih: Any, needs: Any) -> tuple:
     sequence, c, c_kept, h_before = saved
-    g, c = tuple([given(x) for x in g]), given(c)
-    way = way_of(sequence, clusters=True)
+    g, c, sums, way = tuple([given(x) for x in g]), given(c), bias_sums(sequence), way_of(sequence)
     if way is not None:
         first = state(sequence), state(sequence)
         take_all("lstm", way, "_back", sequence,
-                 (sequence.gates, sequence.weight_hh, c, sequence.lengths, c_kept, *g, *first))
+                 (sequence.gates, sequence.weight_hh, c, sequence.lengths, c_kept, *g, *first, sums))
     else:
-        first = _steps_back(sequence, c, c_kept, g)
-    g_x, *weights = weight_gradients(sequence, sequence.gates, sequence.gates, h_before, weight_ih,
+        first = _steps_back(sequence, c, c_kept, g, sums)
+    g_x, *weights = weight_gradients(sequence, sequence.gates, sequence.gates, h_before, sums, weight_ih,
                                      (needs[0], *needs[3:7]))
     return g_x, *first, *weights, None
 

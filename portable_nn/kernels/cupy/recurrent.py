@@ -19,9 +19,16 @@ from portable_nn.kernels.cupy.launch import as_int64, contiguous, empty, is_floa
 #: Hidden units whose weights fit into a block's registers, by dtype. Every GPU has 65,536 of them a block, and 255 a
 #: thread at most; four threads a unit, with H weights each (of two registers for float64), leave 72 to compute with.
 MOST_HIDDEN = {"f": 96, "e": 96, "E": 96, "d": 64}
-#: The same for a cluster of eight blocks, of 32 units each; rows times blocks up to which clusters were quicker than a
-#: product for each step, on an H100; and how many clusters of eight run at once there.
-MOST_OF_CLUSTER, MOST_WORK, CLUSTERS = 256, 2048, 12
+#: The same for a cluster of eight blocks, of 32 units each; and how many clusters of so many blocks run at once on an
+#: H100, whose multiprocessors come in groups of 16 or 18.
+MOST_OF_CLUSTER, CLUSTERS = 256, {4: 28, 8: 12}
+#: PRECISION of the clusters' kernels: what the products with h are computed in, float32 without tensor cores (0), TF32
+#: or bfloat16, by dtype and by what products of float32 may compute in. float16 has no more bits than TF32.
+PRECISIONS = {("f", None): 0, ("f", "tf32"): 1, ("f", "float16"): 1, ("f", "bfloat16"): 2, ("e", None): 1,
+              ("E", None): 2}
+#: By it, rows times blocks up to which clusters should be quicker than a product for each step: measured on an H100
+#: for float32, computed for the others.
+MOST_WORK = (2048, 4096, 4096)
 _CLUSTER_LAUNCH = 120  # cudaDevAttrClusterLaunch, which CuPy has no name for
 
 
@@ -51,6 +58,11 @@ class Sequence(NamedTuple):
     @property
     def char(self) -> str:
         return self.x.dtype.char
+
+    @property
+    def cluster_precision(self) -> int:
+        """What a cluster multiplies h in: PRECISION of tensor_cores.cuh."""
+        return PRECISIONS[self.char, self.precision if self.char == "f" else None]
 
     @property
     def sizes(self) -> tuple[int, int, int]:
@@ -105,14 +117,13 @@ def blocks_of(hidden: int) -> int:
     return 4 if hidden <= 128 else 8
 
 
-def way_of(sequence: Sequence, *, clusters: bool = False) -> str | None:
-    """What goes through the whole sequence in one launch: "sequence", a "cluster" of blocks if there is a kernel for
-    that, or None."""
+def way_of(sequence: Sequence) -> str | None:
+    """What goes through the whole sequence in one launch: "sequence", a "cluster" of blocks, or None."""
     batch, _, hidden = sequence.sizes
     if hidden <= MOST_HIDDEN[sequence.char]:
         return "sequence"
-    if (clusters and hidden <= MOST_OF_CLUSTER and batch * blocks_of(hidden) <= MOST_WORK and sequence.char != "d"
-            and has_clusters(cupy.cuda.runtime.getDevice())):
+    if (sequence.char != "d" and hidden <= MOST_OF_CLUSTER and has_clusters(cupy.cuda.runtime.getDevice())
+            and batch * blocks_of(hidden) <= MOST_WORK[sequence.cluster_precision]):
         return "cluster"
     return None
 
@@ -134,8 +145,8 @@ def launch_clusters(file: str, name: str, sequence: Sequence, arguments: tuple) 
     """Launch blocks in clusters of 4 or 8, for 8 rows each, or 16 where more clusters would not run at once."""
     batch, _, hidden = sequence.sizes
     blocks = blocks_of(hidden)
-    passes = 2 if blocks == 8 and batch > 8 * CLUSTERS else 1
-    defines = (f"HIDDEN={hidden}", f"CLUSTER={blocks}", f"PASSES={passes}", "THREADS=256")
+    passes = 2 if batch > 8 * CLUSTERS[blocks] else 1
+    defines = (f"HIDDEN={hidden}", f"CLUSTER={blocks}", f"PASSES={passes}", f"PRECISION={sequence.cluster_precision}")
     kernel(file, name, sequence.char, *defines)((-(-batch // (8 * passes)) * blocks,), (256,), arguments)
 
 
@@ -144,9 +155,16 @@ def multiply_step(sequence: Sequence, h: Any, weight: Any) -> Any:
     return products.product(h, weight, None if sequence.precision is None else "tf32")
 
 
-def weight_gradients(sequence: Sequence, g_gates: Any, g_hidden: Any, h_before: Any, weight_ih: Any,
+def bias_sums(sequence: Sequence) -> Any:
+    """Room for the gradients of each row's sums over all steps, (B, 4, H), of which those of the biases are made."""
+    batch, _, hidden = sequence.sizes
+    return empty((batch, 4, hidden), real_of(sequence.char))
+
+
+def weight_gradients(sequence: Sequence, g_gates: Any, g_hidden: Any, h_before: Any, g_sums: Any, weight_ih: Any,
                      needs: tuple) -> tuple:
-    """Gradients of x, W_ih, W_hh and both biases, from those of x W_ihᵀ and h W_hhᵀ; `needs` in this order."""
+    """Gradients of x, W_ih, W_hh and both biases, from those of x W_ihᵀ and h W_hhᵀ, and from `bias_sums`; `needs` in
+    this order."""
     (batch, steps, hidden), width = sequence.sizes, g_gates.shape[2]
     from_x, from_h = (g.reshape(batch * steps, width) for g in (g_gates, g_hidden))
     precision = sequence.precision
@@ -155,8 +173,8 @@ def weight_gradients(sequence: Sequence, g_gates: Any, g_hidden: Any, h_before: 
     g_hh = products.product(from_h.T, h_before.reshape(batch * steps, hidden), precision) if needs[2] else None
     biases = [empty((width,), sequence.x.dtype) if need else None for need in needs[3:]]
     if any(needs[3:]):
-        sum_columns(kernel("recurrent", "sum_two", sequence.char), (from_x, from_h),
-                    tuple([0 if bias is None else bias for bias in biases]), batch * steps, width, sequence.char)
+        sum_columns(kernel("recurrent", "sum_biases", sequence.char), (g_sums, hidden),
+                    tuple([0 if bias is None else bias for bias in biases]), batch, width, sequence.char)
     return g_x, g_ih, g_hh, *biases
 
 

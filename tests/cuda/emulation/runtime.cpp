@@ -34,8 +34,8 @@ struct Fiber {
 };
 struct Warp { uint64_t slots[2][32]; unsigned arrived[2]; };
 
-Fiber fibers[1024];
-Warp warps[32];
+Fiber fibers[2048];  // a cluster of blocks is one block here
+Warp warps[64];
 unsigned count, arrived;
 Fiber* current;
 Body body;
@@ -215,7 +215,7 @@ int run(const unsigned* grid, const unsigned* block, uint64_t shared, Body kerne
     message[0] = 0;
     count = block[0] * block[1] * block[2];
     if (!memory) memory = static_cast<unsigned char*>(aligned_alloc(128, most + guard));
-    if (!count || count > 1024 || shared > most || !grid[0] || grid[1] > 65535 || grid[2] > 65535 || block[2] > 64) {
+    if (!count || count > 2048 || shared > most || !grid[0] || grid[1] > 65535 || grid[2] > 65535 || block[2] > 64) {
         snprintf(message, sizeof message, "a launch that CUDA refuses: grid (%u, %u, %u), block (%u, %u, %u), %lu bytes",
                  grid[0], grid[1], grid[2], block[0], block[1], block[2], static_cast<unsigned long>(shared));
         return 1;

@@ -4,17 +4,7 @@
 // x W_ihᵀ + b_ih. b_n = h W_hnᵀ + b_hn and h before each step are kept for a backward pass alone. The gradients of
 // h W_hhᵀ + b_hh are `g_hidden` (B, T, 3 H).
 // Variants: ; HIDDEN=64 THREADS=256; HIDDEN=5 THREADS=32
-#include "recurrent.cuh"
-
-// What the gradient of h is multiplied with, to be that of the sums of r and z, of b_n, a_n, and of h before.
-struct Slopes {
-    real r, z, b_n, a_n, keep;
-};
-
-DEVICE Slopes slopes_of(real r, real z, real n, real b_n, real h) {
-    const real a_n = (1 - z) * (1 - n * n);
-    return {a_n * b_n * r * (1 - r), (h - n) * z * (1 - z), a_n * r, a_n, z};
-}
+#include "gru_cell.cuh"
 
 #ifdef HIDDEN
 // Lanes of a quad have the sums of r, z and b_n, and the fourth a_n.
@@ -87,14 +77,14 @@ DEVICE Slopes slopes_of(const Read& x) {
 // What does not depend on later steps is read two steps and computed one step ahead.
 KERNEL __launch_bounds__(THREADS) gru_sequence_back(scalar* gates, scalar* g_hidden, const scalar* weight,
         const int64* lengths, const scalar* b_n, const scalar* h_before, const scalar* g_y, const scalar* g_h_last,
-        scalar* g_h_first, int64 steps, int64 reverse) {
+        scalar* g_h_first, real* g_sums, int64 steps, int64 reverse) {
     __shared__ Vector<3 * H> vectors[2];
     const int64 row = blockIdx.x, length = length_of(lengths, row, steps);
     const int q = lane_of_quad(), unit = unit_of_thread();
     const bool active = unit < H;
     Weights<1, 3 * H> weights;
     weights.read(weight + unit, 0, H, active);
-    real g_h = active ? load_or_zero(g_h_last, row * H + unit) : real(0);
+    real g_h = active ? load_or_zero(g_h_last, row * H + unit) : real(0), of_steps = 0;
     clear(vectors);
     Read current = read_step(gates, b_n, h_before, g_y, row, steps - 1, steps, reverse);
     Slopes slopes = slopes_of(current);
@@ -109,6 +99,7 @@ KERNEL __launch_bounds__(THREADS) gru_sequence_back(scalar* gates, scalar* g_hid
         __syncthreads();
         if (active && q != 2) store(gates + gate_at(now.index), d);
         if (active && q != 3) store(g_hidden + gate_at(now.index), d);
+        of_steps += d;
         current = ahead;
         slopes = slopes_of(current);
         ahead = read_step(gates, b_n, h_before, g_y, row, k - 2, steps, reverse);
@@ -118,6 +109,7 @@ KERNEL __launch_bounds__(THREADS) gru_sequence_back(scalar* gates, scalar* g_hid
         if (now.valid) g_h = sum + passing;
     }
     if (active && q == 0) store(g_h_first + row * H + unit, g_h);
+    if (active) g_sums[(row * 4 + q) * H + unit] = of_steps;
 }
 #else
 // The k-th step of all rows, whose h W_hhᵀ is `product` (B, 3 H); h_now (B, H) is h before it, and after it.
@@ -149,10 +141,11 @@ KERNEL gru_step(scalar* gates, const scalar* product, const scalar* bias_ih, con
 }
 
 // The way back: the gradient of h after the step is `through` + `held`, before the first g_h_last or null; d (B, 3 H)
-// is for the product that makes the next `through`; `held` (B, H) is what passes by it.
+// is for the product that makes the next `through`; `held` (B, H) is what passes by it; g_sums (B, 4 H) are the sums of
+// the steps so far of the gradients of r, z, b_n and a_n.
 KERNEL gru_step_back(scalar* gates, scalar* g_hidden, scalar* d, const int64* lengths, const scalar* b_n,
-                     const scalar* h_before, const scalar* g_y, const scalar* through, real* held, int64 count,
-                     int64 hidden, int64 steps, int64 k, int64 reverse) {
+                     const scalar* h_before, const scalar* g_y, const scalar* through, real* held, real* g_sums,
+                     int64 count, int64 hidden, int64 steps, int64 k, int64 reverse) {
     FOR_ALL(i, 1, count) {
         const int64 row = i / hidden, unit = i % hidden;
         const Step now = step_of(row, k, length_of(lengths, row, steps), steps, reverse);
@@ -170,6 +163,11 @@ KERNEL gru_step_back(scalar* gates, scalar* g_hidden, scalar* d, const int64* le
             store(own + j * hidden, now.valid ? gradients[j == 2 ? 3 : j] : real(0));
             store(other + j * hidden, x);
             store(d + (row * 3 + j) * hidden + unit, x);
+        }
+#pragma unroll
+        for (int j = 0; j < 4; j++) {
+            const int64 sum = (row * 4 + j) * hidden + unit;
+            g_sums[sum] = (k == steps - 1 ? real(0) : g_sums[sum]) + (now.valid ? gradients[j] : real(0));
         }
         held[i] = now.valid ? into * s.keep : g_h;
     }

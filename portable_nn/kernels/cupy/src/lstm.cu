@@ -76,7 +76,7 @@ DEVICE Slopes slopes_of(const Read& x, real c_after) {
 // What does not depend on later steps is read two steps and computed one step ahead.
 KERNEL __launch_bounds__(THREADS) lstm_sequence_back(scalar* gates, const scalar* weight, const scalar* c_first,
         const int64* lengths, const real* c_kept, const scalar* g_y, const scalar* g_h_last, const scalar* g_c_last,
-        scalar* g_h_first, scalar* g_c_first, int64 steps, int64 reverse) {
+        scalar* g_h_first, scalar* g_c_first, real* g_sums, int64 steps, int64 reverse) {
     __shared__ Vector<4 * H> vectors[2];
     const int64 row = blockIdx.x;
     const int q = lane_of_quad(), unit = unit_of_thread(), place = q * H + unit;
@@ -85,7 +85,7 @@ KERNEL __launch_bounds__(THREADS) lstm_sequence_back(scalar* gates, const scalar
     Weights<1, 4 * H> weights;
     weights.read(weight + unit, 0, H, active);
     real g_h = active ? load_or_zero(g_h_last, row * H + unit) : real(0);
-    real g_c = active ? load_or_zero(g_c_last, row * H + unit) : real(0);
+    real g_c = active ? load_or_zero(g_c_last, row * H + unit) : real(0), of_steps = 0;
     clear(vectors);
     Read current = read_step(gates, c_kept, c_first, g_y, row, steps - 1, steps, reverse);
     Slopes slopes = slopes_of(current, active ? c_kept[index_of(row, steps - 1, steps, reverse) * H + unit]
@@ -100,6 +100,7 @@ KERNEL __launch_bounds__(THREADS) lstm_sequence_back(scalar* gates, const scalar
         if (active) vectors[k % 2].set(place, d);
         __syncthreads();
         if (active) store(gates + now.index * 4 * H + place, d);
+        of_steps += d;
         const real keep = slopes.keep, c_after = current.c_before;
         current = ahead;
         slopes = slopes_of(current, c_after);
@@ -114,6 +115,7 @@ KERNEL __launch_bounds__(THREADS) lstm_sequence_back(scalar* gates, const scalar
     }
     if (active && q == 0) store(g_h_first + row * H + unit, g_h);
     if (active && q == 1) store(g_c_first + row * H + unit, g_c);
+    if (active) g_sums[row * 4 * H + place] = of_steps;
 }
 #else
 // The k-th step of all rows, whose h W_hhᵀ is `product` (B, 4 H); h_now (B, H) is h before it, and after it. c_now
@@ -150,10 +152,12 @@ KERNEL lstm_step(scalar* gates, const scalar* product, const scalar* bias_ih, co
 }
 
 // The way back: the gradient of h after the step is `through` + `held`, null before the first; d (B, 4 H) is for the
-// product that makes the next `through`. Each of `held` and g_c (B, H) is what it is after the step, then before it.
+// product that makes the next `through`. Each of `held` and g_c (B, H) is what it is after the step, then before it;
+// g_sums (B, 4 H) are those of the steps so far.
 KERNEL lstm_step_back(scalar* gates, scalar* d, const scalar* c_first, const int64* lengths, const real* c_kept,
                       const scalar* g_y, const scalar* through, const scalar* g_c_last, real* held, real* g_c,
-                      scalar* g_c_first, int64 count, int64 hidden, int64 steps, int64 k, int64 reverse) {
+                      scalar* g_c_first, real* g_sums, int64 count, int64 hidden, int64 steps, int64 k,
+                      int64 reverse) {
     FOR_ALL(n, 1, count) {
         const int64 row = n / hidden, unit = n % hidden;
         const Step now = step_of(row, k, length_of(lengths, row, steps), steps, reverse);
@@ -170,8 +174,10 @@ KERNEL lstm_step_back(scalar* gates, scalar* d, const scalar* c_first, const int
 #pragma unroll
         for (int j = 0; j < 4; j++) {
             const real x = now.valid ? gradients[j] : real(0);
+            const int64 at = (row * 4 + j) * hidden + unit;
             store(own + j * hidden, x);
-            store(d + row * 4 * hidden + j * hidden + unit, x);
+            store(d + at, x);
+            g_sums[at] = first ? x : g_sums[at] + x;
         }
         held[n] = now.valid ? real(0) : g_h;
         g_c[n] = now.valid ? to_c * s.keep : g_c_after;

@@ -1,197 +1,153 @@
 // LSTM: a whole sequence in clusters of blocks, for layers too wide for one block's registers; arguments as in lstm.cu.
+// PRECISION is what products with h are computed in: 0 float32, 1 TF32, 2 bfloat16.
 // Scalars: f e E
-// Variants: HIDDEN=256 CLUSTER=8 PASSES=2 THREADS=256; HIDDEN=101 CLUSTER=4 PASSES=1 THREADS=256
-#include "cluster.cuh"
+// Variants: HIDDEN=256 CLUSTER=8 PASSES=2 PRECISION=0; HIDDEN=101 CLUSTER=4 PASSES=1 PRECISION=1; HIDDEN=9 CLUSTER=4 PASSES=2 PRECISION=2
+#if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 900
+#define GATES 4
+#include "cluster_sequence.cuh"
 #include "lstm_cell.cuh"
 
-#if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 900
-struct Line : Vector<H, 8> {  // of one row; the gap moves the next row's to other banks
-    Four gap;
-};
-struct Forward {
-    Line lines[2][PASSES][ROWS];
-};
-
-// A cell: a row's hidden unit, whose states a thread has.
-struct Cell {
-    int64 row, length, at;
-    bool active;
-    real h, c, given[4];
-
-    DEVICE void find(int line, int unit, const int64* lengths, int64 batch, int64 steps) {
-        row = number_of_cluster() * PASSES * ROWS + line;
-        active = unit < H && row < batch;
-        length = active ? length_of(lengths, row, steps) : 0;
-        at = row * H + unit;
-    }
-
-    DEVICE void read(const scalar* gates, int64 index, int unit) {
-        if (!active) return;
+struct Cell : Place {
+    struct Arrays {
+        scalar* gates;
+        const scalar *weight, *bias_ih, *bias_hh, *h_first, *c_first;
+        const int64* lengths;
+        scalar* y;
+        real* c_kept;
+        scalar *h_before, *h_last, *c_last;
+    };
+    struct Bias {
+        real of[4];
+        DEVICE Bias(const Arrays& a, int unit) {
 #pragma unroll
-        for (int j = 0; j < 4; j++) given[j] = load(gates + (index * 4 + j) * H + unit);
+            for (int j = 0; j < 4; j++)
+                of[j] = unit < H ? load_or_zero(a.bias_ih, j * H + unit) + load_or_zero(a.bias_hh, j * H + unit)
+                                 : real(0);
+        }
+    };
+    real h, c, old, given[4], next[4], gate[4];
+
+    DEVICE void begin(const Arrays& a) {
+        h = load_or_zero(a.h_first, at);
+        c = load_or_zero(a.c_first, at);
+    }
+
+    DEVICE void read(const Arrays& a, int64 index) {
+#pragma unroll
+        for (int j = 0; j < 4; j++) next[j] = load(a.gates + (index * 4 + j) * H + unit);
+    }
+
+    DEVICE void go_on() {
+#pragma unroll
+        for (int j = 0; j < 4; j++) given[j] = next[j];
+    }
+
+    DEVICE void step(const real* sums, const Bias& bias, bool valid) {
+#pragma unroll
+        for (int j = 0; j < 4; j++)
+            gate[j] = gate_of(sums[j * UNITS + threadIdx.x % UNITS] + given[j] + bias.of[j], j == 2);
+        old = h;
+        if (!valid) return;
+        c = gate[1] * c + gate[0] * gate[2];
+        h = gate[3] * hyperbolic_tangent(c);
+    }
+
+    DEVICE void write(const Arrays& a, const Step& now) const {
+        const int64 place = now.index * H + unit;
+        store(a.y + place, now.valid ? h : real(0));
+        if (!a.c_kept) return;
+#pragma unroll
+        for (int j = 0; j < 4; j++) store(a.gates + (now.index * 4 + j) * H + unit, gate[j]);
+        store(a.h_before + place, old);
+        a.c_kept[place] = c;
+    }
+
+    DEVICE void end(const Arrays& a) const {
+        store(a.h_last + at, h);
+        store(a.c_last + at, c);
     }
 };
 
-// Eight threads have one unit, and each sums over an eighth of h for all rows; then each has the gates of one row.
+// On the way back h and c are their gradients, and `sums` those of the biases.
+struct CellBack : Place {
+    struct Arrays {
+        scalar* gates;
+        const scalar *weight, *c_first;
+        const int64* lengths;
+        const real* c_kept;
+        const scalar *g_y, *g_h_last, *g_c_last;
+        scalar *g_h_first, *g_c_first;
+        real* g_bias;
+    };
+    real h, c, c_now, through, gate[4], c_before, next_g_y, g_y, sums[4];
+    Slopes slopes;
+
+    DEVICE void begin(const Arrays& a, int64 steps, int64 reverse) {
+        h = load_or_zero(a.g_h_last, at);
+        c = load_or_zero(a.g_c_last, at);
+        c_before = a.c_kept[index_of(row, steps - 1, steps, reverse) * H + unit];
+        c_now = c_before;
+        read(a, steps - 1, steps, reverse);
+    }
+
+    DEVICE void read(const Arrays& a, int64 k, int64 steps, int64 reverse) {
+        if (k < 0) return;
+        const int64 index = index_of(row, k, steps, reverse);
+#pragma unroll
+        for (int j = 0; j < 4; j++) gate[j] = load(a.gates + (index * 4 + j) * H + unit);
+        c_before = k ? a.c_kept[index_of(row, k - 1, steps, reverse) * H + unit] : load_or_zero(a.c_first, at);
+        next_g_y = load_or_zero(a.g_y, index * H + unit);
+    }
+
+    DEVICE void go_on() {
+        slopes = slopes_of(gate[0], gate[1], gate[2], gate[3], c_before, c_now);
+        c_now = c_before;
+        g_y = next_g_y;
+    }
+
+    DEVICE Four differentiate(bool valid) {
+        const real into = h + g_y;
+        through = c + into * slopes.through;
+        if (!active || !valid) return {};
+        return {slopes.i * through, slopes.f * through, slopes.g * through, slopes.o * into};
+    }
+
+    DEVICE void write(const Arrays& a, int64 index, const Four& d) {
+#pragma unroll
+        for (int j = 0; j < 4; j++) {
+            store(a.gates + (index * 4 + j) * H + unit, d.at[j]);
+            sums[j] += d.at[j];
+        }
+        through *= slopes.keep;
+    }
+
+    DEVICE void receive(real sum, bool valid) {
+        if (!valid) return;
+        h = sum;
+        c = through;
+    }
+
+    DEVICE void end(const Arrays& a) const {
+        store(a.g_h_first + at, h);
+        store(a.g_c_first + at, c);
+#pragma unroll
+        for (int j = 0; j < 4; j++) a.g_bias[(row * 4 + j) * H + unit] = sums[j];
+    }
+};
+
 KERNEL CLUSTERED lstm_cluster(scalar* gates, const scalar* weight, const scalar* bias_ih, const scalar* bias_hh,
                               const scalar* h_first, const scalar* c_first, const int64* lengths, scalar* y,
                               real* c_kept, scalar* h_before, scalar* h_last, scalar* c_last, int64 batch, int64 steps,
                               int64 reverse) {
-    __shared__ Forward rooms[ROOMS];
-    Forward& room = own_room(rooms);
-    const int line = threadIdx.x % ROWS, unit = rank_of_block() * UNITS + threadIdx.x / ROWS;
-    Weights<4, H, 8> weights;
-    weights.read(weight + static_cast<int64>(unit) * H, H * H, 1, unit < H);
-    real bias[4];
-#pragma unroll
-    for (int j = 0; j < 4; j++)
-        bias[j] = unit < H ? load_or_zero(bias_ih, j * H + unit) + load_or_zero(bias_hh, j * H + unit) : real(0);
-    clear(room);
-    cluster_barrier();
-    Cell cells[PASSES] = {};
-#pragma unroll
-    for (int p = 0; p < PASSES; p++) {
-        Cell& own = cells[p];
-        own.find(p * ROWS + line, unit, lengths, batch, steps);
-        own.read(gates, index_of(own.row, 0, steps, reverse), unit);
-        if (!own.active) continue;
-        own.h = load_or_zero(h_first, own.at);
-        own.c = load_or_zero(c_first, own.at);
-        for (int b = 0; b < CLUSTER; b++) put(rooms, &room.lines[0][p][line].at[unit / 4].at[unit % 4], b, own.h);
-    }
-    cluster_barrier();
-    for (int64 k = 0; k < steps; k++) {
-#pragma unroll
-        for (int p = 0; p < PASSES; p++) {
-            Cell& own = cells[p];
-            const Step now = step_of(own.row, k, own.length, steps, reverse);
-            real sums[4], gate[4];
-            const real given[4] = {own.given[0], own.given[1], own.given[2], own.given[3]}, old = own.h;
-            if (k + 1 < steps) own.read(gates, index_of(own.row, k + 1, steps, reverse), unit);
-            multiply_rows(weights, room.lines[k % 2][p], sums);
-#pragma unroll
-            for (int j = 0; j < 4; j++) gate[j] = gate_of(sums[j] + given[j] + bias[j], j == 2);
-            if (now.valid) {
-                own.c = gate[1] * own.c + gate[0] * gate[2];
-                own.h = gate[3] * hyperbolic_tangent(own.c);
-            }
-            if (!own.active) continue;
-#pragma unroll
-            for (int b = 0; b < CLUSTER; b++)
-                put(rooms, &room.lines[(k + 1) % 2][p][line].at[unit / 4].at[unit % 4], b, own.h);
-            const int64 at = now.index * H + unit;
-            store(y + at, now.valid ? own.h : real(0));
-            if (!c_kept) continue;
-#pragma unroll
-            for (int j = 0; j < 4; j++) store(gates + (now.index * 4 + j) * H + unit, gate[j]);
-            store(h_before + at, old);
-            c_kept[at] = own.c;
-        }
-        cluster_barrier();
-    }
-#pragma unroll
-    for (int p = 0; p < PASSES; p++) {
-        if (!cells[p].active) continue;
-        store(h_last + cells[p].at, cells[p].h);
-        store(c_last + cells[p].at, cells[p].c);
-    }
+    go_forward<Cell>({gates, weight, bias_ih, bias_hh, h_first, c_first, lengths, y, c_kept, h_before, h_last, c_last},
+                     batch, steps, reverse);
 }
 
-struct Backward {
-    Vector<4 * UNITS, 8> d[PASSES][ROWS];                    // of this block's units: i, f, g, o, i, ...
-    real inbox[2][CLUSTER][PASSES][ROWS][UNITS + 4];         // of the gradient of h, by the blocks it comes from
-};
-
-// On the way back h and c are their gradients.
-struct CellBack : Cell {
-    real c_after, c_before, g_y;
-
-    DEVICE void read_back(const scalar* gates, const real* c_kept, const scalar* c_first, const scalar* g, int unit,
-                          int64 k, int64 steps, int64 reverse) {
-        if (!active || k < 0) return;
-        const int64 index = index_of(row, k, steps, reverse);
-        read(gates, index, unit);
-        c_before = k ? c_kept[index_of(row, k - 1, steps, reverse) * H + unit] : load_or_zero(c_first, at);
-        g_y = load_or_zero(g, index * H + unit);
-    }
-};
-
-// A warp has one row of the block's units. Then eight threads have a unit of each block's, and each multiplies an
-// eighth of this block's gates; what they add to the gradient of h goes to the units' owners.
 KERNEL CLUSTERED lstm_cluster_back(scalar* gates, const scalar* weight, const scalar* c_first, const int64* lengths,
                                    const real* c_kept, const scalar* g_y, const scalar* g_h_last,
-                                   const scalar* g_c_last, scalar* g_h_first, scalar* g_c_first, int64 batch,
-                                   int64 steps, int64 reverse) {
-    __shared__ Backward rooms[ROOMS];
-    Backward& room = own_room(rooms);
-    const int rank = rank_of_block(), line = threadIdx.x / UNITS, local = threadIdx.x % UNITS;
-    const int unit = rank * UNITS + local, other = threadIdx.x / 8;
-    Weights<CLUSTER, 4 * UNITS, 8> weights;
-#pragma unroll
-    for (int o = 0; o < CLUSTER; o++)
-#pragma unroll
-        for (int i = 0; i < UNITS / 2; i++) {
-            const int to = o * UNITS + other, from = rank * UNITS + i / 4 * 8 + threadIdx.x % 8;
-            const int64 at = static_cast<int64>(i % 4 * H + from) * H + to;
-            weights.of[o][i] = to < H && from < H ? load(weight + at) : real(0);
-        }
-    CellBack cells[PASSES] = {};
-#pragma unroll
-    for (int p = 0; p < PASSES; p++) {
-        CellBack& own = cells[p];
-        own.find(p * ROWS + line, unit, lengths, batch, steps);
-        own.read_back(gates, c_kept, c_first, g_y, unit, steps - 1, steps, reverse);
-        if (!own.active) continue;
-        own.h = load_or_zero(g_h_last, own.at);
-        own.c = load_or_zero(g_c_last, own.at);
-        own.c_after = c_kept[index_of(own.row, steps - 1, steps, reverse) * H + unit];
-    }
-    cluster_barrier();  // all are there
-    for (int64 k = steps - 1; k >= 0; k--) {
-        real g_c[PASSES];
-#pragma unroll
-        for (int p = 0; p < PASSES; p++) {
-            CellBack& own = cells[p];
-            const Step now = step_of(own.row, k, own.length, steps, reverse);
-            const Slopes s = slopes_of(own.given[0], own.given[1], own.given[2], own.given[3], own.c_before,
-                                       own.c_after);
-            const real into = own.h + own.g_y, to_c = own.c + into * s.through;
-            Four d = {};
-            if (now.valid) d = {s.i * to_c, s.f * to_c, s.g * to_c, s.o * into};
-            g_c[p] = to_c * s.keep;
-            room.d[p][line].at[local] = d;
-            own.c_after = own.c_before;
-            own.read_back(gates, c_kept, c_first, g_y, unit, k - 1, steps, reverse);
-            if (!own.active) continue;
-#pragma unroll
-            for (int j = 0; j < 4; j++) store(gates + (now.index * 4 + j) * H + unit, d.at[j]);
-        }
-        __syncthreads();
-#pragma unroll
-        for (int p = 0; p < PASSES; p++) {
-            real sums[CLUSTER];
-            multiply_rows(weights, room.d[p], sums);
-#pragma unroll
-            for (int o = 0; o < CLUSTER; o++)
-                put(rooms, &room.inbox[k % 2][rank][p][threadIdx.x % 8][other], o, sums[o]);
-        }
-        cluster_barrier();
-#pragma unroll
-        for (int p = 0; p < PASSES; p++) {
-            real sum = 0;
-#pragma unroll
-            for (int b = 0; b < CLUSTER; b++) sum += room.inbox[k % 2][b][p][line][local];
-            if (step_of(cells[p].row, k, cells[p].length, steps, reverse).valid) {
-                cells[p].h = sum;
-                cells[p].c = g_c[p];
-            }
-        }
-    }
-#pragma unroll
-    for (int p = 0; p < PASSES; p++) {
-        if (!cells[p].active) continue;
-        store(g_h_first + cells[p].at, cells[p].h);
-        store(g_c_first + cells[p].at, cells[p].c);
-    }
+                                   const scalar* g_c_last, scalar* g_h_first, scalar* g_c_first, real* g_bias,
+                                   int64 batch, int64 steps, int64 reverse) {
+    go_back<CellBack>({gates, weight, c_first, lengths, c_kept, g_y, g_h_last, g_c_last, g_h_first, g_c_first, g_bias},
+                      batch, steps, reverse);
 }
 #endif

@@ -31,6 +31,15 @@ class RawKernel:
     def compile(self, log_stream: Any = None) -> None:
         _ = self.kernel
 
+    def _clusters(self, grid: tuple, block: tuple) -> tuple[tuple, tuple]:
+        """A cluster of blocks, of which there are `CLUSTER` along x, as one block: see cluster.cuh."""
+        size = next((int(option.partition("=")[2]) for option in self.options if option.startswith("-DCLUSTER=")), 1)
+        if size == 1:
+            return grid, block
+        if grid[0] % size or len(block) > 1:
+            raise CUDARuntimeError(f"cudaErrorInvalidConfiguration: grid {grid} in clusters of {size}")
+        return (grid[0] // size, *grid[1:]), (*block, size)
+
     def __call__(self, grid: tuple, block: tuple, args: tuple, *, shared_mem: int = 0, stream: Any = None) -> None:
         if shared_mem > self.max_dynamic_shared_size_bytes:
             raise CUDARuntimeError(f"cudaErrorInvalidValue: {shared_mem} bytes of dynamic shared memory, "
@@ -39,6 +48,7 @@ class RawKernel:
             raise TypeError("grid and block must be tuples")
         kernel, packed = self.kernel, [_pack(x) for x in args]
         launches.append((self.name, grid, block))
+        grid, block = self._clusters(grid, block)
 
         def launch() -> None:
             kernel(grid, block, packed, shared_mem, order)
