@@ -265,6 +265,14 @@ def _tensor_type(x: Any) -> Any:
     return kind
 
 
+def one_like(tensor: Tensor) -> Any:
+    """The gradient 1 of a result of one element, raw; from a fused operation, which hands on an array of its own, a
+    library may begin with one that it keeps."""
+    raw = tensor._namespace.raw
+    make = getattr(raw, "one_like", None) if hasattr(tensor._node, "fused") else None
+    return raw.ones_like(tensor._data) if make is None else make(tensor._data)
+
+
 def _starting_gradient(tensor: Tensor, gradient: Any) -> Any:
     """The raw gradient to begin a backward pass with."""
     namespace = tensor._namespace
@@ -272,7 +280,7 @@ def _starting_gradient(tensor: Tensor, gradient: Any) -> Any:
         if tensor.size != 1:
             raise ShapeError("a loss of one element, or a gradient to start from", f"shape {tensor.shape}",
                              "reduce the loss with sum or mean, or pass gradient=")
-        return namespace.raw.ones_like(tensor._data)
+        return one_like(tensor)
     gradient = namespace.unwrap(gradient)
     if gradient.shape != tensor.shape:
         raise ShapeError(f"a gradient of shape {tensor.shape}", f"shape {gradient.shape}", "reshape or broadcast it")

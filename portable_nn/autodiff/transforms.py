@@ -12,7 +12,7 @@ from typing import Any
 
 from portable_nn.autodiff.engine import Leaf, Node, enable_grad, run_backward
 from portable_nn.autodiff.rules import Rule
-from portable_nn.autodiff.tensor import Tensor
+from portable_nn.autodiff.tensor import Tensor, one_like
 from portable_nn.autodiff.tree import leaves, map_leaves
 from portable_nn.backend.errors import ArgumentError, DTypeError, ShapeError
 from portable_nn.backend.namespace import array_namespace
@@ -119,7 +119,7 @@ def _gradients(value: Any, inputs: list[_Input], create_graph: bool) -> dict[Any
     if value._node is None:
         return {}
     namespace = value._namespace
-    one = namespace.raw.ones_like(value._data)
+    one = one_like(value)
     xp, g = (namespace, namespace.lift(one)) if create_graph else (namespace.raw, one)
     wanted = [x.tensor._node for x in inputs if x.handle is None]
     return run_backward(value._node, g, xp, wanted=wanted, create_graph=create_graph)

@@ -20,9 +20,17 @@ from portable_nn.functional.likelihoods import nll as nll
 from portable_nn.functional.linear import linear as linear
 from portable_nn.functional.losses import binary_cross_entropy_with_logits as binary_cross_entropy_with_logits
 from portable_nn.functional.losses import cross_entropy as cross_entropy
-from portable_nn.functional.losses import mean_cross_entropy as mean_cross_entropy
 from portable_nn.functional.losses import squared_error as squared_error
 from portable_nn.functional.mean import mean as mean
+from portable_nn.functional.mean_losses import mean_absolute_error as mean_absolute_error
+from portable_nn.functional.mean_losses import mean_binary_cross_entropy as mean_binary_cross_entropy
+from portable_nn.functional.mean_losses import (
+    mean_binary_cross_entropy_with_logits as mean_binary_cross_entropy_with_logits,
+)
+from portable_nn.functional.mean_losses import mean_cross_entropy as mean_cross_entropy
+from portable_nn.functional.mean_losses import mean_huber_error as mean_huber_error
+from portable_nn.functional.mean_losses import mean_quantile_error as mean_quantile_error
+from portable_nn.functional.mean_losses import mean_squared_error as mean_squared_error
 from portable_nn.functional.normalization import layer_norm as layer_norm
 from portable_nn.functional.packed_attention import packed_attention as packed_attention
 from portable_nn.functional.pooling import avg_pool as avg_pool

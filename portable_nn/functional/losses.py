@@ -1,4 +1,4 @@
-"""Losses per row or per element; means and sums over a batch are the caller's."""
+"""Losses per row or per element; means over a batch are in `mean_losses`."""
 
 from __future__ import annotations
 
@@ -10,12 +10,11 @@ from portable_nn.backend.namespace import array_namespace
 from portable_nn.functional.activations import _define_sigmoid
 from portable_nn.functional.checks import as_index, check_floating, check_integer, check_range, check_same_shape
 from portable_nn.functional.fused import fused
-from portable_nn.functional.mean import mean
 from portable_nn.functional.softmax import _define_log_softmax, _define_softmax
 
 
 def _define_cross_entropy(logits, target, weight, /):
-    xp = array_namespace(logits, target)
+    xp = array_namespace(logits, target, weight)
     check_range("labels", target, logits.shape[-1])
     labels = as_index(xp, target)
     chosen = xp.take_along_axis(_define_log_softmax(logits, axis=-1), xp.expand_dims(labels, axis=-1), axis=-1)
@@ -53,10 +52,6 @@ def _check_cross_entropy(logits, target, weight):
         raise ShapeError(f"one weight for each class, shape {shape[-1:]}", f"{weight.shape}", "reshape it")
 
 
-def _define_mean_cross_entropy(logits, target, /):
-    return mean(cross_entropy(logits, target, None))
-
-
 def _define_bce(logits, target, /):
     xp = array_namespace(logits, target)
     return xp.maximum(logits, xp.zeros_like(logits)) - logits * target + xp.log1p(xp.exp(-xp.abs(logits)))
@@ -85,7 +80,6 @@ def _squared_error_backward(xp, g, prediction, target, needs):
 
 _cross_entropy = fused("cross_entropy", definition=_define_cross_entropy,
                        backward=_cross_entropy_backward, check=_check_cross_entropy)
-_mean_cross_entropy = fused("mean_cross_entropy", definition=_define_mean_cross_entropy)
 _bce = fused("binary_cross_entropy_with_logits", definition=_define_bce,
              backward=_bce_backward, check=_check_pair("binary_cross_entropy_with_logits"))
 _squared_error = fused("squared_error", definition=_define_squared_error,
@@ -120,11 +114,6 @@ def cross_entropy(logits: Any, target: Any, weight: Any = None) -> Any:
     As PyTorch's `torch.nn.functional.cross_entropy` with class indices and reduction="none", classes last.
     """
     return _cross_entropy(logits, target, weight)
-
-
-def mean_cross_entropy(logits: Any, target: Any) -> Any:
-    """The mean of `cross_entropy(logits, target)` over all rows, an array of no axes; arguments and errors as there."""
-    return _mean_cross_entropy(logits, target)
 
 
 def binary_cross_entropy_with_logits(logits: Any, target: Any) -> Any:

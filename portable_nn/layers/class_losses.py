@@ -8,11 +8,12 @@ from typing import Any
 from portable_nn import functional
 from portable_nn.backend.devices import to_numpy
 from portable_nn.backend.errors import ArgumentError, ShapeError
-from portable_nn.backend.namespace import array_namespace, is_array, is_tensor
-from portable_nn.functional.checks import as_index, check_integer, is_on_host
+from portable_nn.backend.namespace import array_namespace, is_array
+from portable_nn.functional.checks import check_integer
+from portable_nn.functional.mean_losses import kept_rows, smoothed_cross_entropy, weighed_losses
 from portable_nn.layers.initializers import Given
 from portable_nn.layers.module import Module
-from portable_nn.layers.reduction import check_reduction, reduced
+from portable_nn.layers.reduction import check_reduction, check_rows, reduced
 
 
 def class_weights(name: str, weight: Any) -> tuple[float, ...] | None:
@@ -50,45 +51,26 @@ class _ClassLoss(Module):
         """The losses of rows whose labels are all in range, class weights included; written by subclasses."""
         raise NotImplementedError
 
-    def _mean(self, prediction: Any, target: Any) -> Any:
-        """The mean of the losses where all rows count the same."""
-        return functional.mean(self._losses(prediction, target, None))
+    def _mean(self, prediction: Any, target: Any, sample_weight: Any) -> Any:
+        """The weighted mean of the losses."""
+        return self._reduced(prediction, target, sample_weight)
 
     def forward(self, prediction: Any, target: Any, sample_weight: Any = None) -> Any:
-        xp = array_namespace(prediction, target)
+        array_namespace(prediction, target)
         if len(prediction.shape) < 2:
             raise ShapeError("predictions of shape (rows, …, classes)", f"{prediction.shape}",
                              "give them an axis of classes; for one logit a row use BCEWithLogitsLoss")
         check_integer(type(self).__name__, "targets", target)
-        keep = self._kept(target)
-        if keep is None and self._weights is None:
-            if sample_weight is None and self.reduction == "mean" and target.shape and 0 not in target.shape:
-                return self._mean(prediction, target)
-            return reduced(self._losses(prediction, target, None), sample_weight, self.reduction)
-        weight = None if self.weight is None else xp.astype(self.weight, prediction.dtype)
+        return (self._mean if self.reduction == "mean" else self._reduced)(prediction, target, sample_weight)
+
+    def _reduced(self, prediction: Any, target: Any, sample_weight: Any) -> Any:
+        """The losses as an array, and that reduced."""
+        xp, keep = array_namespace(prediction, target), kept_rows(target, self.ignore_index)
+        weight = None if self.weight is None else xp.astype(self.weight, prediction.dtype, copy=False)
         if keep is not None:
             target = xp.where(keep, target, xp.zeros_like(target))
-        losses = self._losses(prediction, target, weight)
-        mass = None
-        if weight is not None:
-            flat = xp.reshape(as_index(xp, target), (-1,))
-            mass = xp.reshape(xp.take(weight, flat, axis=0), losses.shape)
-        if keep is not None:
-            losses = xp.where(keep, losses, xp.zeros_like(losses))
-            mass = xp.astype(keep, losses.dtype) if mass is None else xp.where(keep, mass, xp.zeros_like(mass))
+        losses, mass = weighed_losses(self._losses(prediction, target, weight), target, weight, keep)
         return reduced(losses, sample_weight, self.reduction, mass)
-
-    def _kept(self, target: Any) -> Any:
-        """Which rows count, or None where all do; where looking would wait for the device, it is not looked at."""
-        if self.ignore_index is None:
-            return None
-        raw = target.data if is_tensor(target) else target
-        try:
-            if is_on_host(raw) and not (to_numpy(raw) == self.ignore_index).any():
-                return None
-            return raw != self.ignore_index
-        except OverflowError:  # NumPy: the dtype of the labels does not hold such a number, so none is it
-            return None
 
     def extra_repr(self) -> str:
         weight = None if self._weights is None else list(self._weights)
@@ -147,16 +129,12 @@ class CrossEntropyLoss(_ClassLoss):
         self.label_smoothing = label_smoothing
 
     def _losses(self, prediction: Any, target: Any, weight: Any) -> Any:
-        if not self.label_smoothing:
-            return functional.cross_entropy(prediction, target, weight)
-        log_p = functional.log_softmax(prediction, axis=-1)
-        xp = array_namespace(log_p)
-        spread = xp.sum(log_p if weight is None else log_p * weight, axis=-1) * (-1 / log_p.shape[-1])
-        return functional.nll(log_p, target, weight) * (1 - self.label_smoothing) + spread * self.label_smoothing
+        return smoothed_cross_entropy(prediction, target, weight, self.label_smoothing)
 
-    def _mean(self, prediction: Any, target: Any) -> Any:
-        smooth = self.label_smoothing
-        return super()._mean(prediction, target) if smooth else functional.mean_cross_entropy(prediction, target)
+    def _mean(self, prediction: Any, target: Any, sample_weight: Any) -> Any:
+        check_rows(target)
+        return functional.mean_cross_entropy(prediction, target, self.weight, sample_weight,
+                                             ignore_index=self.ignore_index, label_smoothing=self.label_smoothing)
 
     def extra_repr(self) -> str:
         return f"{super().extra_repr()}, label_smoothing={self.label_smoothing}"

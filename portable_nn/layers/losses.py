@@ -17,7 +17,7 @@ from portable_nn.backend.namespace import array_namespace
 from portable_nn.layers.class_losses import class_weights
 from portable_nn.layers.initializers import Given
 from portable_nn.layers.module import Module
-from portable_nn.layers.reduction import check_reduction, check_share, reduced
+from portable_nn.layers.reduction import check_reduction, check_share, mean_or_reduced, reduced
 
 _CODE = "code the classes as 0 and 1, as in (labels + 1) / 2 for -1 and 1"
 
@@ -79,11 +79,15 @@ class BCEWithLogitsLoss(Module):
 
     def forward(self, prediction: Any, target: Any, sample_weight: Any = None) -> Any:
         target = _as_floats(prediction, target)
-        losses = functional.binary_cross_entropy_with_logits(prediction, target)
+        if self.pos_weight is None:
+            value = mean_or_reduced(functional.mean_binary_cross_entropy_with_logits,
+                                    functional.binary_cross_entropy_with_logits, prediction, target, sample_weight,
+                                    self.reduction)
+        else:
+            losses = functional.binary_cross_entropy_with_logits(prediction, target)
+            value = reduced(losses + self._excess(prediction, target), sample_weight, self.reduction)
         check_share("targets", target, _CODE)
-        if self.pos_weight is not None:
-            losses = losses + self._excess(prediction, target)
-        return reduced(losses, sample_weight, self.reduction)
+        return value
 
     def _excess(self, prediction: Any, target: Any) -> Any:
         """What yeses weigh beyond 1: (c - 1) t · -log σ(x)."""
@@ -134,10 +138,11 @@ class BCELoss(_Loss):
 
     def forward(self, prediction: Any, target: Any, sample_weight: Any = None) -> Any:
         target = _as_floats(prediction, target)
-        losses = functional.binary_cross_entropy(prediction, target)
+        value = mean_or_reduced(functional.mean_binary_cross_entropy, functional.binary_cross_entropy, prediction,
+                                target, sample_weight, self.reduction)
         check_share("targets", target, _CODE)
         check_share("probabilities", prediction, "put a Sigmoid before the loss, or use BCEWithLogitsLoss")
-        return reduced(losses, sample_weight, self.reduction)
+        return value
 
 
 def _as_floats(prediction: Any, target: Any) -> Any:
@@ -174,7 +179,8 @@ class MSELoss(_Loss):
     """
 
     def forward(self, prediction: Any, target: Any, sample_weight: Any = None) -> Any:
-        return reduced(functional.squared_error(prediction, target), sample_weight, self.reduction)
+        return mean_or_reduced(functional.mean_squared_error, functional.squared_error, prediction, target,
+                               sample_weight, self.reduction)
 
 
 class HalfMSELoss(_Loss):

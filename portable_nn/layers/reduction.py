@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from portable_nn import functional
-from portable_nn.backend.errors import ArgumentError, DataError, DTypeError, ShapeError
+from portable_nn.backend.errors import ArgumentError, DataError
 from portable_nn.backend.namespace import array_namespace, is_tensor
 from portable_nn.functional.checks import is_on_host
+from portable_nn.functional.mean_losses import check_sample_weight, weighted_mean
 
 
 def check_reduction(reduction: str) -> str:
@@ -42,43 +44,39 @@ def reduced(losses: Any, weight: Any, reduction: str, mass: Any = None) -> Any:
         A mean is 0 where all weights are 0.
     """
     shape = losses.shape
-    if 0 in shape or not shape:
-        raise DataError("at least one row to average a loss over", f"losses of shape {shape}",
-                        "leave empty batches out, and give a single example an axis of length 1")
+    check_rows(losses)
     if weight is None and mass is None and reduction == "mean":
         return functional.mean(losses)
     xp = array_namespace(losses, weight)
-    if weight is None:
-        if reduction == "none":
-            return losses
-        if reduction == "sum":
-            return xp.sum(losses)
-        return xp.sum(losses) / _nonzero(xp, xp.sum(mass))
-    axes = _check_weight(xp, weight, tuple(shape))
-    weight = xp.astype(weight, losses.dtype)
-    if reduction == "mean" and mass is None:
-        losses = losses if axes == len(shape) else xp.mean(losses, axis=tuple(range(axes, len(shape))))
-        return xp.sum(losses * weight) / _nonzero(xp, xp.sum(weight))
-    weight = xp.reshape(weight, shape[:axes] + (1,) * (len(shape) - axes))
-    losses = losses * weight
     if reduction == "mean":
-        return xp.sum(losses) / _nonzero(xp, xp.sum(mass * weight))
+        return weighted_mean(losses, mass, weight)
+    if weight is not None:
+        axes = check_sample_weight(xp, weight, tuple(shape))
+        losses = losses * xp.reshape(xp.astype(weight, losses.dtype), shape[:axes] + (1,) * (len(shape) - axes))
     return losses if reduction == "none" else xp.sum(losses)
 
 
-def _check_weight(xp: Any, weight: Any, shape: tuple[int, ...]) -> int:
-    """The number of axes of the sample weights, if they fit losses of a shape."""
-    axes = len(weight.shape)
-    if axes == 0 or tuple(weight.shape) != shape[:axes]:
-        raise ShapeError(f"sample_weight of shape {shape[:1]}, one for each row", f"{tuple(weight.shape)}",
-                         "reshape it")
-    if not xp.isdtype(weight.dtype, ("integral", "real floating", "bool")):
-        raise DTypeError("real sample weights", f"{weight.dtype}", "cast them to a floating dtype")
-    return axes
+def mean_or_reduced(mean: Callable[..., Any], losses: Callable[..., Any], prediction: Any, target: Any, weight: Any,
+                    reduction: str, **options: Any) -> Any:
+    """`mean(prediction, target)` where that is what is wanted, else the losses, reduced."""
+    if weight is None and reduction == "mean":
+        check_rows(prediction)
+        return mean(prediction, target, **options)
+    return reduced(losses(prediction, target, **options), weight, reduction)
 
 
-def _nonzero(xp: Any, total: Any) -> Any:
-    return xp.where(total == 0, xp.ones_like(total), total)
+def check_rows(losses: Any) -> None:
+    """Require at least one loss, in an array of one axis or more.
+
+    Raises
+    ------
+    DataError
+        There is none.
+    """
+    shape = getattr(losses, "shape", (1,))  # what is no array is refused elsewhere
+    if 0 in shape or not shape:
+        raise DataError("at least one row to average a loss over", f"losses of shape {tuple(shape)}",
+                        "leave empty batches out, and give a single example an axis of length 1")
 
 
 def check_share(name: str, x: Any, fix: str) -> None:

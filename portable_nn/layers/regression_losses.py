@@ -9,7 +9,7 @@ from portable_nn import functional
 from portable_nn.backend.errors import ArgumentError, ShapeError
 from portable_nn.backend.namespace import array_namespace
 from portable_nn.layers.module import Module
-from portable_nn.layers.reduction import check_reduction, reduced
+from portable_nn.layers.reduction import check_reduction, mean_or_reduced, reduced
 
 
 class L1Loss(Module):
@@ -45,7 +45,8 @@ class L1Loss(Module):
         self.reduction = check_reduction(reduction)
 
     def forward(self, prediction: Any, target: Any, sample_weight: Any = None) -> Any:
-        return reduced(functional.absolute_error(prediction, target), sample_weight, self.reduction)
+        return mean_or_reduced(functional.mean_absolute_error, functional.absolute_error, prediction, target,
+                               sample_weight, self.reduction)
 
     def extra_repr(self) -> str:
         return f"reduction={self.reduction!r}"
@@ -90,8 +91,8 @@ class HuberLoss(Module):
         self.reduction, self.delta = check_reduction(reduction), delta
 
     def forward(self, prediction: Any, target: Any, sample_weight: Any = None) -> Any:
-        losses = functional.huber_error(prediction, target, delta=self.delta)
-        return reduced(losses, sample_weight, self.reduction)
+        return mean_or_reduced(functional.mean_huber_error, functional.huber_error, prediction, target, sample_weight,
+                               self.reduction, delta=self.delta)
 
     def extra_repr(self) -> str:
         return f"reduction={self.reduction!r}, delta={self.delta}"
@@ -139,8 +140,8 @@ class QuantileLoss(Module):
 
     def forward(self, prediction: Any, target: Any, sample_weight: Any = None) -> Any:
         if isinstance(self.quantile, float):
-            losses = functional.quantile_error(prediction, target, quantile=self.quantile)
-            return reduced(losses, sample_weight, self.reduction)
+            return mean_or_reduced(functional.mean_quantile_error, functional.quantile_error, prediction, target,
+                                   sample_weight, self.reduction, quantile=self.quantile)
         xp, count = array_namespace(prediction, target), len(self.quantile)
         if tuple(prediction.shape) != (*target.shape, count):
             raise ShapeError(f"predictions of shape {(*target.shape, count)}, a column for each quantile",

@@ -15,6 +15,7 @@ from portable_nn.kernels.cupy import (  # noqa: F401  (each registers its kernel
     linear,
     losses,
     lstm,
+    mean_losses,
     norms,
     optimizers,
     skipgram,

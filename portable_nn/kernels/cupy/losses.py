@@ -7,7 +7,6 @@ from typing import Any
 
 from portable_nn.functional.losses import _cross_entropy_backward
 from portable_nn.kernels.cupy.launch import as_int64, contiguous, elements, empty, is_floating, kernel, rows
-from portable_nn.kernels.cupy.sums import reduced
 from portable_nn.kernels.registry import register
 
 
@@ -24,29 +23,13 @@ def cross_entropy_backward(xp: Any, g: Any, saved: Any, needs: Any) -> tuple:
     logits, labels, weight, kept = saved
     g_logits = g_weight = None
     if needs[0]:
-        g_logits = _logits_backward(logits, labels, 0 if weight is None else contiguous(weight), contiguous(g), kept, 1,
-                                    1.0)
+        g_logits, width = empty(logits.shape, logits.dtype), logits.shape[-1]
+        rows(kernel("losses", "cross_entropy_backward", logits.dtype.char), labels.size, width,
+             (logits, labels, 0 if weight is None else contiguous(weight), contiguous(g), kept, g_logits, labels.size,
+              width))
     if needs[2]:  # rare: weights of classes are as a rule no parameters
         g_weight = _cross_entropy_backward(xp, g, logits, labels, weight, (False, False, True))[2]
     return g_logits, None, g_weight
-
-
-def _logits_backward(logits: Any, labels: Any, weights: Any, g: Any, kept: Any, g_step: int, share: float) -> Any:
-    """The gradient of logits for a g per row (`g_step` 1) or one for all (0), times `share`."""
-    g_logits, width = empty(logits.shape, logits.dtype), logits.shape[-1]
-    rows(kernel("losses", "cross_entropy_backward", logits.dtype.char), labels.size, width,
-         (logits, labels, weights, g, kept, g_logits, labels.size, width, g_step, share))
-    return g_logits
-
-
-def mean_cross_entropy(logits: Any, target: Any) -> tuple[Any, Any]:
-    losses, saved = cross_entropy(logits, target, None)
-    return reduced("sum", losses, 1 / losses.size), saved
-
-
-def mean_cross_entropy_backward(xp: Any, g: Any, saved: Any, needs: Any) -> tuple:
-    logits, labels, _, kept = saved
-    return _logits_backward(logits, labels, 0, g, kept, 0, 1 / labels.size), None
 
 
 def _pair(operation: str, name: str, option: Callable[..., float]) -> None:
@@ -72,8 +55,6 @@ def _pair(operation: str, name: str, option: Callable[..., float]) -> None:
 
 register("cross_entropy", "cupy", cross_entropy, cross_entropy_backward,
          lambda logits, target, weight: is_floating(logits))
-register("mean_cross_entropy", "cupy", mean_cross_entropy, mean_cross_entropy_backward,
-         lambda logits, target: is_floating(logits) and logits.size > 0)
 _pair("binary_cross_entropy_with_logits", "bce_with_logits", lambda: 0.0)
 _pair("binary_cross_entropy", "binary_cross_entropy", lambda: 0.0)
 _pair("squared_error", "squared_error", lambda: 0.0)

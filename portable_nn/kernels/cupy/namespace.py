@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from types import ModuleType
 
-from portable_nn.kernels.cupy import halves, products
+from portable_nn.kernels.cupy import constants, halves, products
 
 
 def _with(module: ModuleType, **replaced: object) -> ModuleType:
@@ -19,4 +19,5 @@ def _with(module: ModuleType, **replaced: object) -> ModuleType:
 _compat = importlib.import_module("array_api_compat.cupy")
 _PRODUCTS = {"matmul": products.matmul, "tensordot": products.tensordot, "vecdot": products.vecdot}
 namespace = _with(_compat, **halves.replacements(_compat), **_PRODUCTS, half_dtype=products.half_dtype,
+                  one_like=constants.one_like,
                   linalg=_with(_compat.linalg, **_PRODUCTS, outer=products.outer))

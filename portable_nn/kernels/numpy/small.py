@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from portable_nn.kernels.numpy.blocks import CONSTANTS, is_floating, ones
-from portable_nn.kernels.numpy.indices import check_range
+from portable_nn.kernels.numpy.indices import check_range, in_range
 from portable_nn.kernels.numpy.softmax import exponentials
 from portable_nn.kernels.registry import register
 
@@ -62,10 +62,14 @@ def stack_supports(x: Any, *parameters: Any, activations: tuple[str | None, ...]
     return True
 
 
-def mean_cross_entropy(logits: np.ndarray, target: np.ndarray) -> tuple:
-    rows = np.ascontiguousarray(logits)
+def mean_cross_entropy(logits: np.ndarray, target: np.ndarray, *_: None, ignore_index: int | None,
+                       **_options: Any) -> tuple:
+    rows, ignored = np.ascontiguousarray(logits), None
     count, width = rows.shape
-    check_range("labels", target, width)
+    if not in_range(target, width):
+        ignored = np.asarray(target == ignore_index)  # which is out of range too, if there is one: see below
+        target = np.where(ignored, target.dtype.type(0), target)
+        check_range("labels", target, width)
     powers = np.empty(rows.shape, dtype=rows.dtype)
     m, sums = exponentials(rows, powers)
     losses = np.log(sums)
@@ -74,21 +78,28 @@ def mean_cross_entropy(logits: np.ndarray, target: np.ndarray) -> tuple:
     chosen += target.astype(np.intp, copy=False)
     losses -= rows.reshape(-1).take(chosen)
     size = rows.dtype.type(count)
-    return ones(count, rows.dtype).dot(losses) / size, (powers, sums, chosen, size)
+    if ignored is not None:
+        losses[ignored] = 0
+        size = rows.dtype.type(max(count - np.count_nonzero(ignored), 1))
+    return ones(count, rows.dtype).dot(losses) / size, (powers, sums, chosen, size, ignored)
 
 
 def mean_cross_entropy_backward(xp: Any, g: Any, saved: Any, needs: Any) -> tuple:
-    powers, sums, chosen, size = saved
+    powers, sums, chosen, size, ignored = saved
     g = g / size
     np.divide(g, sums, out=sums)
     powers *= sums[:, None]  # they are nobody else's
     powers.reshape(-1)[chosen] -= g
-    return powers, None
+    if ignored is not None:
+        powers[ignored] = 0
+    return powers, None, None, None
 
 
-def mean_cross_entropy_supports(logits: Any, target: Any) -> bool:
+def mean_cross_entropy_supports(logits: Any, target: Any, weight: Any, sample_weight: Any, *, ignore_index: int | None,
+                                label_smoothing: float) -> bool:
     return (is_floating(logits) and logits.ndim == 2 and 0 < logits.size <= MOST and type(target) is np.ndarray
-            and target.dtype.kind in "iu" and target.shape == logits.shape[:1])
+            and target.dtype.kind in "iu" and target.shape == logits.shape[:1] and weight is None is sample_weight
+            and (ignore_index is None or not 0 <= ignore_index < logits.shape[1]) and not label_smoothing)
 
 
 def linear(x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None, *, activation: str | None) -> tuple:

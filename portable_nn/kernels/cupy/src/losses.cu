@@ -1,5 +1,6 @@
 // Cross-entropy over rows of logits, and losses of pairs, element by element, each with its gradient.
 #include "map.cuh"
+#include "pairs.cuh"
 #include "rows.cuh"
 
 // weight[t] (log Σ exp(x) - x[t]) for each row; `kept` (2, rows) holds its largest logit and 1 / Σ exp(x - largest).
@@ -35,13 +36,12 @@ DEVICE void cross_entropy_row(const scalar* x, scalar* g_x, int64 label, real sc
     }
 }
 
-// With a g of one element for all rows `g_step` is 0.
 ROW_KERNEL cross_entropy_backward(const scalar* logits, const int64* labels, const scalar* weight, const scalar* g,
-                              const real* kept, scalar* g_logits, int64 rows, int64 width, int64 g_step, double share) {
+                              const real* kept, scalar* g_logits, int64 rows, int64 width) {
     const int64 row = row_of_thread(), start = row * width;
     if (row >= rows) return;
     const int64 label = labels[row];
-    real scale = load(g + row * g_step) * static_cast<real>(share);
+    real scale = load(g + row);
     if (weight && label >= 0 && label < width) scale *= load(weight + label);
     if (aligned(width, logits, g_logits))
         cross_entropy_row<WIDE>(logits + start, g_logits + start, label, scale, kept[row], kept[rows + row], width);
@@ -67,26 +67,4 @@ ROW_KERNEL cross_entropy_backward(const scalar* logits, const int64* labels, con
         });                                                                                                           \
     }
 
-DEVICE real sign_of(real d) { return d > 0 ? real(1) : d < 0 ? real(-1) : d; }
-// log x and 1 / x as functional/likelihoods.py clamps them.
-DEVICE real clamped_log(real x) {
-    real y = x <= 0 ? real(-100) : logarithm(x);
-    return y < -100 ? real(-100) : y;
-}
-DEVICE real clamped_log1p(real x) {
-    real y = x <= -1 ? real(-100) : log_plus_one(x);
-    return y < -100 ? real(-100) : y;
-}
-DEVICE real clamped_inverse(real x) { return 1 / (x < real(1e-12) ? real(1e-12) : x); }
-DEVICE real huber_slope(real d, real delta) { return magnitude(d) <= delta ? d : sign_of(d) * delta; }
-DEVICE real quantile_slope(real d, real q) { return -d >= 0 ? -q : 1 - q; }
-DEVICE real binary_slope(real x, real t) { return (1 - t) * clamped_inverse(1 - x) - t * clamped_inverse(x); }
-
-PAIR(bce_with_logits, (x > 0 || x != x ? x : real(0)) - x * t + log_plus_one(exponential(-magnitude(x))),
-     sigmoid_of(x) - t, -x)
-PAIR(squared_error, d * d, 2 * d, -2 * d)
-PAIR(absolute_error, magnitude(d), sign_of(d), -sign_of(d))
-PAIR(huber_error, magnitude(d) <= a ? d * d / 2 : (magnitude(d) - a / 2) * a, huber_slope(d, a), -huber_slope(d, a))
-PAIR(quantile_error, -d >= 0 ? -d * a : -d * (a - 1), quantile_slope(d, a), -quantile_slope(d, a))
-PAIR(binary_cross_entropy, -(t * clamped_log(x) + (1 - t) * clamped_log1p(-x)), binary_slope(x, t),
-     clamped_log1p(-x) - clamped_log(x))
+PAIRS(PAIR)
