@@ -15,6 +15,7 @@ from heapq import heappush as push
 from heapq import heappushpop as pushpop
 from typing import Any
 
+from portable_nn.autodiff.row_sparse import Unwritten, written
 from portable_nn.backend.errors import GradientError
 
 next_sequence = itertools.count(1).__next__
@@ -120,6 +121,12 @@ class Slot:
         self.name = name
         self.owner: Any = None
 
+    def read(self) -> Any:
+        """The gradient, written down from now on."""
+        if isinstance(self.gradient, Unwritten):
+            self.gradient = self.gradient.dense()
+        return self.gradient
+
 
 def unbroadcast(xp: Any, g: Any, shape: tuple[int, ...]) -> Any:
     """Sum g down to `shape`: the gradient of broadcasting."""
@@ -209,7 +216,7 @@ def _hand_on(node: Any, pulled: Iterable[tuple[Any, Any]], pending: dict, result
 
 def _in_its_dtype(leaf: Leaf, g: Any, xp: Any) -> Any:
     """The gradient of a leaf, cast back if it met a wider dtype on its way."""
-    return g if g.dtype == leaf.dtype else xp.astype(g, leaf.dtype)
+    return g if g.dtype == leaf.dtype else xp.astype(written(g), leaf.dtype)
 
 
 def _refuse_stale(name: str) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from portable_nn.autodiff.engine import Leaf, Node, enable_grad, no_grad, run_backward
 from portable_nn.autodiff.replay import RootCalls
-from portable_nn.autodiff.row_sparse import RowSparse
+from portable_nn.autodiff.row_sparse import RowSparse, Unwritten
 from portable_nn.autodiff.rules import Rule
 from portable_nn.autodiff.tensor import Tensor
 from portable_nn.autodiff.tree import leaves, map_leaves
@@ -213,7 +213,7 @@ def _pull(xp: Any, pairs: list, sources: list[Any], values: list[Any], *, create
         found = run_backward(root, [v for _, v in pairs], xp, create_graph=create_graph)
     gradients = []
     for source, value in zip(sources, values, strict=True):
-        parts = [g.dense() if isinstance(g, RowSparse) else g for node, g in found.items()
+        parts = [g.dense() if isinstance(g, (RowSparse, Unwritten)) else g for node, g in found.items()
                  if node is source or (type(node) is Leaf and node.slot is source)]
         gradients.append(sum(parts[1:], parts[0]) if parts else array_namespace(value).zeros_like(value))
     return gradients

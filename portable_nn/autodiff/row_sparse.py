@@ -1,4 +1,8 @@
-"""The gradient of a table of which a step used a few rows: their numbers and what belongs to them."""
+"""The gradient of a table of which a step used a few rows: their numbers and what belongs to them.
+
+`RowSparse` is what a user asks for, and sees. `Unwritten` is a dense gradient whose zeros need never be written where
+an optimiser's kernel can do without.
+"""
 
 from __future__ import annotations
 
@@ -102,3 +106,35 @@ class RowSparse:
 
     def __repr__(self) -> str:
         return f"RowSparse({self.indices.shape[0]} rows of {self.shape}, {self.dtype})"
+
+
+class Unwritten:
+    """A dense gradient that is known but not written down. Only the gradients of leaves are left so, and whoever looks
+    at one, by `Parameter.grad` or a transform, gets the array; kernels of updates know the subclass of their library.
+
+    Attributes
+    ----------
+    shape : tuple of int
+    dtype
+    values : array
+        All that is not zero, of the library, device and dtype of the gradient.
+    """
+
+    __slots__ = ()
+    shape: tuple[int, ...]
+    dtype: Any
+    values: Any
+
+    def dense(self) -> Any:
+        """The array."""
+        raise NotImplementedError
+
+    def __add__(self, other: Any) -> Any:
+        return self.dense() + written(other)
+
+    __radd__ = __add__
+
+
+def written(gradient: Any) -> Any:
+    """A gradient as others may see it: written down."""
+    return gradient.dense() if isinstance(gradient, Unwritten) else gradient

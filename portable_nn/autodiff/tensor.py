@@ -75,7 +75,7 @@ class Tensor:
 
     @property
     def grad(self) -> Any:
-        return self._node.slot.gradient if type(self._node) is Leaf else None
+        return self._node.slot.read() if type(self._node) is Leaf else None
 
     @grad.setter
     def grad(self, value: Any) -> None:

@@ -11,6 +11,7 @@ from contextvars import ContextVar
 from typing import Any
 
 from portable_nn.autodiff.engine import Leaf, Node, enable_grad, run_backward
+from portable_nn.autodiff.row_sparse import written
 from portable_nn.autodiff.rules import Rule
 from portable_nn.autodiff.tensor import Tensor, one_like
 from portable_nn.autodiff.tree import leaves, map_leaves
@@ -122,7 +123,8 @@ def _gradients(value: Any, inputs: list[_Input], create_graph: bool) -> dict[Any
     one = one_like(value)
     xp, g = (namespace, namespace.lift(one)) if create_graph else (namespace.raw, one)
     wanted = [x.tensor._node for x in inputs if x.handle is None]
-    return run_backward(value._node, g, xp, wanted=wanted, create_graph=create_graph)
+    found = run_backward(value._node, g, xp, wanted=wanted, create_graph=create_graph)
+    return {node: written(gradient) for node, gradient in found.items()}
 
 
 def grad(f: Callable[..., Any], argnums: int | tuple[int, ...] = 0) -> Callable[..., Any]:

@@ -46,8 +46,9 @@ class Fused:
         definition, with nothing saved.
     backward : callable, optional
         `backward(xp, g, …) -> tuple of gradients`, one per array, None for those that have none. After xp and g it
-        names what it needs: arrays and options by their own names, `out`, `saved`, and `needs`, a tuple of bools
-        that says which arrays' gradients are wanted. Nothing else is kept alive. One that does without
+        names what it needs: arrays and options by their own names, `out`, `saved`, `needs`, a tuple of bools that says
+        which arrays' gradients are wanted, and `parents`, their nodes: a Leaf's gradient may be `Unwritten`. Nothing
+        else is kept alive. One that does without
         `saved` is Array API code over values still on the tape, so it is recorded itself for second order;
         for one that uses `saved` the definition is run again instead. It runs at most once over what was saved, so
         a kernel may work in buffers that its forward made and gave to nobody else.
@@ -108,7 +109,7 @@ class Fused:
         kept_out = out if self.needs_out is None or self.needs_out(**options) else None
         values = (saved, needs)
         if asked != _COMMON:
-            known = dict(options, out=kept_out, saved=saved, needs=needs)
+            known = dict(options, out=kept_out, saved=saved, needs=needs, parents=parents)
             known.update(zip(self.arguments, raw))
             values = tuple([known[name] for name in asked])
         node = _create(FusedNode)

@@ -151,7 +151,8 @@ def _flat(indices: Any, weights: Any) -> tuple[Any, Any, Any]:
         raise ShapeError(f"one weight for each index, shape {indices.shape}", f"{weights.shape}", "reshape them")
     xp = array_namespace(indices)
     bags, length = indices.shape
-    dtype = as_index(xp, indices).dtype
-    offsets = xp.arange(bags, dtype=dtype, device=indices.device) * length
+    dtype, device = as_index(xp, indices).dtype, indices.device
+    offsets = (xp.arange(0, bags * length, length, dtype=dtype, device=device) if length
+               else xp.zeros((bags,), dtype=dtype, device=device))
     weights = None if weights is None else array_namespace(weights).reshape(weights, (bags * length,))
     return xp.reshape(indices, (bags * length,)), offsets, weights

@@ -47,7 +47,7 @@ class Parameter(Storage):
 
     @property
     def grad(self) -> Any:
-        return self.slot.gradient
+        return self.slot.read()
 
     @grad.setter
     def grad(self, value: Any) -> None:
@@ -78,7 +78,7 @@ class Parameter(Storage):
 
     def moved(self, xp: Any, device: Any, dtype: str | None) -> Any:
         move = super().moved(xp, device, dtype)
-        gradient = self.slot.gradient
+        gradient = self.grad
         if gradient is not None:
             gradient = gradient.data if isinstance(gradient, Tensor) else gradient
             place = {"xp": move[1][0], "device": move[1][1], "dtype": dtype_of(move[1][0], move[2])}

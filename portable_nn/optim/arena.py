@@ -12,6 +12,7 @@ from itertools import accumulate
 from typing import Any
 
 from portable_nn.autodiff.engine import next_sequence
+from portable_nn.autodiff.row_sparse import written
 from portable_nn.backend.devices import convert, native_device, working_on
 from portable_nn.backend.errors import ShapeError
 from portable_nn.backend.namespace import array_namespace
@@ -93,10 +94,14 @@ class Run:
         raw: list[Any] = []
         for g, kind in zip(gradients, self._kinds):
             if g is not None and (type(g), g.shape, g.dtype) != kind:
-                g = getattr(g, "_data", g)
+                g = self._raw(g)
                 check_gradient(self.parameters[len(raw)], g)
             raw.append(g)
         return raw
+
+    @staticmethod
+    def _raw(gradient: Any) -> Any:
+        return written(getattr(gradient, "_data", gradient))
 
     def load(self, gradients: list[Any], *, copy: bool) -> None:
         """Bring in this step's gradients, None where a parameter has none; `copy` large ones too, to be scaled."""

@@ -55,6 +55,10 @@ class DeviceRun(Run):
         check_gradient(self.parameters[0], g, takes_rows=True)
         return gradients
 
+    @staticmethod
+    def _raw(gradient: Any) -> Any:
+        return getattr(gradient, "_data", gradient)  # the kernels read unwritten ones
+
     def load(self, gradients: list[Any], *, copy: bool) -> None:
         self.present = [i for i, g in enumerate(gradients) if g is not None]
         counts = {step: row for row, step in enumerate(dict.fromkeys(self.steps[i] for i in self.present))}

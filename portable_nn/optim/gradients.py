@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from portable_nn.autodiff.row_sparse import RowSparse
+from portable_nn.autodiff.row_sparse import RowSparse, Unwritten
 from portable_nn.backend.devices import native_device
 from portable_nn.backend.errors import ArgumentError, DeviceError, DTypeError, NonFiniteError, ShapeError
 from portable_nn.backend.namespace import array_namespace, is_array
@@ -62,7 +62,7 @@ def check_gradient(parameter: Any, gradient: Any, *, takes_rows: bool = False) -
     if tuple(gradient.shape) != parameter.shape:
         raise ShapeError(f"a gradient of shape {parameter.shape} for {parameter}", f"{tuple(gradient.shape)}",
                          "give each parameter its own gradient")
-    gradient = gradient.values if isinstance(gradient, RowSparse) else gradient
+    gradient = gradient.values if isinstance(gradient, (RowSparse, Unwritten)) else gradient
     if array_namespace(gradient) is not array_namespace(data) or native_device(gradient) != native_device(data):
         raise DeviceError(f"a gradient where {parameter} is", f"one of {type(gradient).__module__}",
                           "move it there first")
@@ -73,7 +73,7 @@ def check_gradient(parameter: Any, gradient: Any, *, takes_rows: bool = False) -
 def refuse_non_finite(members: list[Any], gradients: list[Any]) -> None:
     """Raise NonFiniteError for the first parameter whose gradient holds NaN or infinity. Waits for the device."""
     for parameter, g in zip(members, gradients, strict=True):
-        g = g.rows if isinstance(g, RowSparse) else getattr(g, "_data", g)
+        g = g.values if isinstance(g, (RowSparse, Unwritten)) else getattr(g, "_data", g)
         if g is not None and not bool(array_namespace(g).all(array_namespace(g).isfinite(g))):
             raise NonFiniteError("finite gradients", f"NaN or infinity in the gradient of {parameter.name!r}",
                                  "lower the learning rate, clip gradients with clip_norm=1.0, or look for extreme "

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from portable_nn.autodiff.engine import next_sequence
-from portable_nn.autodiff.row_sparse import RowSparse
+from portable_nn.autodiff.row_sparse import RowSparse, written
 from portable_nn.backend.devices import native_device
 from portable_nn.backend.namespace import array_namespace
 from portable_nn.backend.scatter import scatter_add
@@ -34,7 +34,7 @@ class RowRun(separate.SeparateRun):
             if isinstance(g, RowSparse):
                 check_gradient(parameter, g, takes_rows=True)
             elif g is not None:
-                g = getattr(g, "_data", g)
+                g = written(getattr(g, "_data", g))
                 check_gradient(parameter, g)
             raw.append(g)
         return raw

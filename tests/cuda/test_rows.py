@@ -26,7 +26,7 @@ def run(operation: str, arrays: tuple, g: Any, needs: tuple, **options: Any) -> 
     chosen = kernel(operation)
     assert chosen.supports(*arrays, **options)
     out, saved = chosen.forward(*arrays, **options)
-    known = {"saved": saved, "needs": needs, "leaves": (False,) * len(arrays)}
+    known = {"saved": saved, "needs": needs, "parents": (None,) * len(arrays)}
     return out, *chosen.backward(cupy, g, *[known[name] for name in chosen.asked])
 
 

@@ -99,10 +99,11 @@ def test_more_parameters_than_one_table_takes(gpu: Any) -> None:
 
 @pytest.mark.parametrize("clip", [None, 0.5])
 @pytest.mark.parametrize("kind", ["SGD", "SparseAdam"])
-def test_rows_that_are_sorted(gpu: Any, kind: str, clip: float | None, monkeypatch: pytest.MonkeyPatch) -> None:
-    from portable_nn.kernels.cupy import optimizers
+def test_many_rows(gpu: Any, kind: str, clip: float | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if they were too many to be sorted by one block."""
+    from portable_nn.kernels.cupy import scatter
 
-    monkeypatch.setattr(optimizers, "FEW", 5)
+    monkeypatch.setattr(scatter, "FEW", 5)
     test_rows(gpu, kind, clip)
 
 

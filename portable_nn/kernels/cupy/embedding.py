@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from portable_nn.autodiff.engine import Leaf
 from portable_nn.kernels.cupy.launch import as_int64, contiguous, empty, is_floating, kernel, rows
-from portable_nn.kernels.cupy.scatter import Bags, sum_by_index
+from portable_nn.kernels.cupy.scatter import ALONE, FEW, Bags, RowSums, sum_by_index
 from portable_nn.kernels.cupy.scatter import supports as scatter_supports
 from portable_nn.kernels.registry import register
 
@@ -19,9 +20,9 @@ def embedding(indices: Any, weight: Any) -> tuple[Any, Any]:
     return out, (indices, weight.shape)
 
 
-def embedding_backward(xp: Any, g: Any, saved: Any, needs: Any) -> tuple:
+def embedding_backward(xp: Any, g: Any, saved: Any, parents: Any) -> tuple:
     indices, (size, width) = saved
-    return None, sum_by_index(indices, contiguous(g).reshape(indices.size, width), size)
+    return None, _gradient(indices.reshape(-1), contiguous(g).reshape(indices.size, width), size, parents[1])
 
 
 def embedding_supports(indices: Any, weight: Any) -> bool:
@@ -39,17 +40,24 @@ def embedding_bag(indices: Any, offsets: Any, weight: Any, per_sample_weights: A
     return out, (indices, offsets, weight, weights, mean)
 
 
-def embedding_bag_backward(xp: Any, g: Any, saved: Any, needs: Any) -> tuple:
+def embedding_bag_backward(xp: Any, g: Any, saved: Any, needs: Any, parents: Any) -> tuple:
     indices, offsets, weight, weights, mean = saved
     g, (size, width), char = contiguous(g), weight.shape, weight.dtype.char
     g_weight = g_samples = None
     if needs[2]:
-        g_weight = sum_by_index(indices, g, size, Bags(offsets, weights, offsets.size, mean))
+        g_weight = _gradient(indices, g, size, parents[2], Bags(offsets, weights, offsets.size, mean))
     if needs[3]:
         g_samples = empty(indices.shape, weight.dtype)
         rows(kernel("embedding", "bag_weights", char), indices.size, width,
              (indices, offsets, weight, g, g_samples, offsets.size, indices.size, size, width))
     return None, None, g_weight, g_samples
+
+
+def _gradient(indices: Any, g: Any, size: int, parent: Any, bags: Bags = ALONE) -> Any:
+    """The gradient of a table, which is left to be written by whoever needs it where nobody else computes with it."""
+    if type(parent) is Leaf and 0 < indices.size <= FEW and g.size and size:
+        return RowSums(indices, g, size, bags)
+    return sum_by_index(indices, g, size, bags)
 
 
 def embedding_bag_supports(indices: Any, offsets: Any, weight: Any, per_sample_weights: Any, *, mode: str) -> bool:

@@ -8,17 +8,15 @@ import cupy
 import numpy as np
 
 from portable_nn.backend.devices import to_numpy
-from portable_nn.kernels.cupy.launch import SCALARS, as_int64, contiguous, empty, is_floating, kernel
-from portable_nn.kernels.cupy.scatter import sort_indices
+from portable_nn.kernels.cupy.launch import SCALARS, contiguous, is_floating, kernel, rows
+from portable_nn.kernels.cupy.scatter import RowSums
 from portable_nn.kernels.cupy.uploads import Upload
 from portable_nn.kernels.registry import register
 
-#: Up to so many rows of a row-sparse gradient, every one looks at all indices; more of them are sorted.
-FEW = 4096
 #: As in optimizers.cu.
 PIECES, THREADS, CHUNK, WIDTH = 96, 256, 2048, 12
 TABLE = np.dtype([("gradient", "u8", PIECES), ("begin", "i8", PIECES), ("size", "i8", PIECES),
-                  ("first_block", "i4", PIECES), ("row", "i4", PIECES), ("count", "i8")])
+                  ("first_block", "i4", PIECES), ("row", "i4", PIECES), ("index", "u8", PIECES), ("count", "i8")])
 TOTAL, FROZEN, BAD_STEP, BAD_LOSS, BAD_ELEMENT, SCALE = 0, 5, 6, 7, 8, 9
 RECORD, SETTINGS = 16, 8
 ADAM, AMSGRAD, DESCENT, MOMENTUM, NESTEROV, RMSPROP, LION = 0, 1, 2, 3, 4, 5, 9
@@ -60,14 +58,20 @@ class Arena:
         self.numbers, self._operation, self._moments = NUMBERS[operation], operation, len(moments)
         self.char = values.dtype.char
         self._arrays = (values, *moments, *[0] * (3 - len(moments)))
-        self._tables: list[tuple[np.ndarray, int]] = []  # with their blocks
-        self._kept: Any = None
-        self._owners: Any = None
+        self._kept: list[tuple[Any, int, int]] = []
+        self._rows: Any = None
+        self._inspected: list[tuple[np.ndarray, int]] | None = None
 
     @property
     def blocks(self) -> int:
         """How many blocks look at the gradients."""
-        return sum(blocks for _, blocks in self._tables)
+        return sum(blocks for _, blocks in self._looked())
+
+    def _looked(self) -> list[tuple[np.ndarray, int]]:
+        """The tables of the launches that look at the gradients, with their blocks."""
+        if self._inspected is None:
+            self._inspected = _tables([*self._kept, *([] if self._rows is None else [(self._rows, 0, 0)])], read=True)
+        return self._inspected
 
     def rule_of(self, options: dict[str, Any]) -> int:
         """The number of the rule in optimizers.cu."""
@@ -81,60 +85,53 @@ class Arena:
 
     def load(self, pieces: list[tuple[Any, int, int]]) -> None:
         """Take this step's gradients, each with its first element in the run and its row of numbers."""
-        self._owners = None
-        self._kept = [(contiguous(g), begin, row) for g, begin, row in pieces if g.size]
-        self._tables = [_table(self._kept[i:i + PIECES]) for i in range(0, len(self._kept), PIECES)]
+        self._rows = self._inspected = None
+        self._kept = [(g if isinstance(g, RowSums) else contiguous(g), begin, row)
+                      for g, begin, row in pieces if g.size]
 
     def load_rows(self, indices: Any, rows: Any) -> None:
         """Take this step's row-sparse gradient: (n,) and (n, D). Rows of one index are summed in their order."""
-        count, width = rows.shape[0], rows.size // max(rows.shape[0], 1)
-        indices, rows = as_int64(indices), contiguous(rows)
-        summed, self._owners = empty(rows.shape, rows.dtype), empty((count,), "q")
-        size = self._arrays[0].size // max(width, 1)
-        if rows.size and count <= FEW:
-            kernel("optimizers", "coalesce_rows", self.char)(
-                (count,), (THREADS,), (indices, rows, count, width, size, summed, self._owners))
-        elif rows.size:
-            keys, positions = sort_indices(indices, size)
-            kernel("optimizers", "coalesce_sorted", self.char)(
-                (count,), (THREADS,), (keys, positions, rows, count, width, size, summed, self._owners))
-        self._kept = [(summed, 0, 0)]
-        self._tables = [_table(self._kept)] if rows.size else []
+        self._kept, self._inspected = [], None
+        size = self._arrays[0].size // rows.shape[1] if rows.size else 0
+        self._rows = RowSums(indices, rows, size) if size else None
 
     def inspect(self, start: int, squares: int, bad: int) -> None:
         """Write a sum of squares and the first bad element of each block to these addresses of doubles."""
-        for table, blocks in self._tables:
+        for table, blocks in self._looked():
             kernel("optimizers", "inspect", self.char)((blocks,), (THREADS,), (table, start, squares, bad))
             squares, bad = squares + 8 * blocks, bad + 8 * blocks
 
     def update(self, rule: int, scalars: Any, record: Any) -> None:
         """Update all parameters that have a gradient."""
         record = 0 if record is None else record
-        if self._owners is not None:
-            (summed, *_), = self._kept
-            if summed.size:
-                width = summed.size // summed.shape[0]
-                kernel("optimizers", "update_rows", self.char)(
-                    (summed.shape[0],), (THREADS,),
-                    (summed, self._owners, width, rule, *self._arrays, scalars, record))
-            return
-        for table, blocks in self._tables:
+        if self._rows is not None:
+            sums, (size, width) = self._rows, self._rows.shape
+            rows(kernel("optimizers", "update_rows", self.char), sums.values.shape[0], width,
+                 (sums.values, sums.index, sums.values.shape[0], size, width, rule, *self._arrays, scalars, record))
+        for table, blocks in _tables(self._kept):
             kernel("optimizers", "update", self.char)((blocks,), (THREADS,),
                                                       (table, rule, *self._arrays, scalars, record))
 
 
-def _table(pieces: list[tuple[Any, int, int]]) -> tuple[np.ndarray, int]:
-    """The table of a launch, and its blocks."""
+def _tables(pieces: list[tuple[Any, int, int]], *, read: bool = False) -> list[tuple[np.ndarray, int]]:
+    """The tables of the launches over these gradients, with their blocks; with `read` over what there is to read."""
+    return [_table(pieces[i:i + PIECES], read) for i in range(0, len(pieces), PIECES)]
+
+
+def _table(pieces: list[tuple[Any, int, int]], read: bool) -> tuple[np.ndarray, int]:
     table, first, blocks = np.zeros(1, dtype=TABLE), [], 0
-    for g, _, _ in pieces:
+    values = [g.values if isinstance(g, RowSums) else g for g, _, _ in pieces]
+    sizes = [x.size for x in (values if read else [g for g, _, _ in pieces])]
+    for size in sizes:
         first.append(blocks)
-        blocks += -(-g.size // CHUNK)
+        blocks += -(-size // CHUNK)
     count = len(pieces)
-    table["gradient"][0, :count] = [g.data.ptr for g, _, _ in pieces]
+    table["gradient"][0, :count] = [g.data.ptr for g in values]
     table["begin"][0, :count] = [begin for _, begin, _ in pieces]
-    table["size"][0, :count] = [g.size for g, _, _ in pieces]
+    table["size"][0, :count] = sizes
     table["first_block"][0, :count] = first
     table["row"][0, :count] = [row for _, _, row in pieces]
+    table["index"][0, :count] = [g.index.data.ptr if isinstance(g, RowSums) else 0 for g, _, _ in pieces]
     table["count"] = count
     return table, blocks
 
@@ -151,10 +148,10 @@ class StepNumbers:
 
     def __init__(self, like: Any, layout: list[tuple[Any, int]]) -> None:
         places, end = [], 8 * SETTINGS
-        for dtype, rows in layout:
+        for dtype, count in layout:
             real = np.dtype(np.float64 if np.dtype(dtype).char == "d" else np.float32)
-            places.append((end, rows * WIDTH, real))
-            end += -(-rows * WIDTH * real.itemsize // 64) * 64
+            places.append((end, count * WIDTH, real))
+            end += -(-count * WIDTH * real.itemsize // 64) * 64
         self._upload, self._places = Upload(end), places
         self._settings = self._upload.view(0, SETTINGS, np.float64)
         self.scalars = [self._upload.view(*place) for place in places]

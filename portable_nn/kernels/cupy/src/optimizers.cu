@@ -4,7 +4,7 @@
 // in the run. So gradients are read where the backward pass left them, and a captured launch keeps their addresses.
 // What changes from step to step (learning rate, bias corrections) is read from a small array on the device, and so are
 // the factor that clips and the flag that freezes: nothing is read back. Sums run in one fixed order.
-#include "common.cuh"
+#include "row_index.cuh"
 
 constexpr int PIECES = 96;   // of one launch; the table stays within the 4 KB that every device takes
 constexpr int THREADS = 256;
@@ -17,6 +17,7 @@ struct Pieces {
     int64 size[PIECES];
     int first_block[PIECES];
     int row[PIECES];      // of the step scalars
+    const int* index[PIECES];  // of a table of which only sums of rows are there; else null
     int64 count;
 };
 
@@ -71,7 +72,7 @@ KERNEL inspect(Pieces pieces, int64 start, double* squares, double* bad) {
     for (; place < stop; place += THREADS) {
         real g = load(gradient + place);
         sum += g * g;
-        if (!is_finite(g)) first = fmin(first, static_cast<double>(base + place));
+        if (!is_finite(g)) first = fmin(first, static_cast<double>(pieces.index[piece] ? base : base + place));
     }
     double total = sum;
     gather(total, first);
@@ -192,114 +193,106 @@ struct Run {
     scalar* array[4];
 };
 
-template <class Rule>
-DEVICE void update_element(const Run& run, int64 place, real g, const real* s) {
-    real p = load(run.array[0] + place), moments[3];
-#pragma unroll
-    for (int i = 0; i < Rule::MOMENTS; i++) moments[i] = load(run.array[i + 1] + place);
-    Rule::apply(p, g, moments, s);
-    store(run.array[0] + place, p);
-#pragma unroll
-    for (int i = 0; i < Rule::MOMENTS; i++) store(run.array[i + 1] + place, moments[i]);
-}
+// A span of a gradient: in a row from `from` on or, where `places` is not null, in the rows of a table that have a place
+// there, from column `skipped` of the first on, with zeros between them.
+struct Gradient {
+    const scalar* from;
+    const int* places;
+    unsigned width, skipped;
 
-// `count` elements of a gradient from `place` of the run on, by all threads of the block.
-template <class Rule>
-DEVICE void update_span(const Run& run, int64 place, const scalar* gradient, int64 count, real factor, const real* row) {
-    real s[WIDTH];
+    template <int N>
+    DEVICE void read(int64 i, real (&g)[N]) const {
+        if (!places) return load<N>(from + i, g);
+        const unsigned at = skipped + static_cast<unsigned>(i), row = at / width;
+        const int64 place = places[row];
+        if (place >= 0) return load<N>(from + place * width + (at - row * width), g);
 #pragma unroll
-    for (int i = 0; i < WIDTH; i++) s[i] = row[i];
-#pragma unroll 4
-    for (int64 i = threadIdx.x; i < count; i += THREADS) {
-        update_element<Rule>(run, place + i, load(gradient + i) * factor, s);
+        for (int j = 0; j < N; j++) g[j] = 0;
+    }
+};
+
+// Elements from `first` up to `last` of a gradient that begins at `place` of the run, N at a time.
+template <class Rule, int N>
+DEVICE void update_elements(const Run& run, int64 place, const Gradient& gradient, int64 first, int64 last, real factor,
+                            const real* s) {
+#pragma unroll 2
+    for (int64 i = first + threadIdx.x * N; i < last; i += blockDim.x * N) {
+        real x[4][N] = {}, g[N];  // values and moments
+        gradient.read<N>(i, g);
+#pragma unroll
+        for (int a = 0; a <= Rule::MOMENTS; a++) load<N>(run.array[a] + place + i, x[a]);
+#pragma unroll
+        for (int j = 0; j < N; j++) {
+            real moments[3] = {x[1][j], x[2][j], x[3][j]};
+            Rule::apply(x[0][j], g[j] * factor, moments, s);
+#pragma unroll
+            for (int a = 0; a < Rule::MOMENTS; a++) x[a + 1][j] = moments[a];
+        }
+#pragma unroll
+        for (int a = 0; a <= Rule::MOMENTS; a++) store<N>(run.array[a] + place + i, x[a]);
     }
 }
 
-DEVICE void update_by(int64 rule, const Run& run, int64 place, const scalar* gradient, int64 count, real factor,
-                      const real* row) {
+// `count` elements, by all threads of a row of them; where `wide` says that the gradient may be read so, 16 bytes each.
+template <class Rule>
+DEVICE void update_span(const Run& run, int64 place, const Gradient& gradient, bool wide, int64 count, real factor,
+                        const real* row) {
+    real s[WIDTH];
+#pragma unroll
+    for (int i = 0; i < WIDTH; i++) s[i] = row[i];
+    const int64 whole = wide && place % WIDE == 0 ? count / WIDE * WIDE : 0;  // the arrays themselves are aligned
+    update_elements<Rule, WIDE>(run, place, gradient, 0, whole, factor, s);
+    update_elements<Rule, 1>(run, place, gradient, whole, count, factor, s);
+}
+
+DEVICE void update_by(int64 rule, const Run& run, int64 place, const Gradient& gradient, bool wide, int64 count,
+                      real factor, const real* row) {
     switch (rule) {  // as `RULES` in optimizers.py
-        case 0: return update_span<Adam<false>>(run, place, gradient, count, factor, row);
-        case 1: return update_span<Adam<true>>(run, place, gradient, count, factor, row);
-        case 2: return update_span<Descent>(run, place, gradient, count, factor, row);
-        case 3: return update_span<Momentum<false>>(run, place, gradient, count, factor, row);
-        case 4: return update_span<Momentum<true>>(run, place, gradient, count, factor, row);
-        case 5: return update_span<RootMeanSquare<false, false>>(run, place, gradient, count, factor, row);
-        case 6: return update_span<RootMeanSquare<false, true>>(run, place, gradient, count, factor, row);
-        case 7: return update_span<RootMeanSquare<true, false>>(run, place, gradient, count, factor, row);
-        case 8: return update_span<RootMeanSquare<true, true>>(run, place, gradient, count, factor, row);
-        case 9: return update_span<Lion>(run, place, gradient, count, factor, row);
+        case 0: return update_span<Adam<false>>(run, place, gradient, wide, count, factor, row);
+        case 1: return update_span<Adam<true>>(run, place, gradient, wide, count, factor, row);
+        case 2: return update_span<Descent>(run, place, gradient, wide, count, factor, row);
+        case 3: return update_span<Momentum<false>>(run, place, gradient, wide, count, factor, row);
+        case 4: return update_span<Momentum<true>>(run, place, gradient, wide, count, factor, row);
+        case 5: return update_span<RootMeanSquare<false, false>>(run, place, gradient, wide, count, factor, row);
+        case 6: return update_span<RootMeanSquare<false, true>>(run, place, gradient, wide, count, factor, row);
+        case 7: return update_span<RootMeanSquare<true, false>>(run, place, gradient, wide, count, factor, row);
+        case 8: return update_span<RootMeanSquare<true, true>>(run, place, gradient, wide, count, factor, row);
+        case 9: return update_span<Lion>(run, place, gradient, wide, count, factor, row);
     }
 }
 
 // Where `record` is null nothing clips, scales or freezes.
 KERNEL update(Pieces pieces, int64 rule, scalar* values, scalar* first, scalar* second, scalar* third,
               const real* scalars, const double* record) {
+    __shared__ int places[CHUNK];  // of the rows that this block works on
     if (record && record[APPLY] == 0) return;
     real factor = record ? static_cast<real>(record[FACTOR]) : real(1);
     int block = blockIdx.x, piece = piece_of(pieces, block);
     int64 start = static_cast<int64>(block - pieces.first_block[piece]) * CHUNK;
     int64 count = min(static_cast<int64>(CHUNK), pieces.size[piece] - start);
-    update_by(rule, Run{{values, first, second, third}}, pieces.begin[piece] + start, pieces.gradient[piece] + start,
-              count, factor, scalars + pieces.row[piece] * WIDTH);
-}
-
-// Row-sparse gradients: rows of one index are summed, in their order, into the first of them; the others become zeros
-// with the owner -1, and so do those whose index is out of range. The number of rows stays as it is, so nothing is read
-// back. One block looks at one row, and at all indices: for a few thousand of them.
-KERNEL coalesce_rows(const int64* indices, const scalar* rows, int64 count, int64 width, int64 size, scalar* summed,
-                     int64* owners) {
-    __shared__ int earlier;
-    __shared__ int same[THREADS];
-    int64 row = blockIdx.x, index = indices[row];
-    int thread = threadIdx.x;
-    if (thread == 0) earlier = index < 0 || index >= size;
-    __syncthreads();
-    for (int64 other = thread; other < row; other += THREADS) {
-        if (indices[other] == index) earlier = 1;
-    }
-    __syncthreads();
-    bool repeated = earlier != 0;
-    scalar* out = summed + row * width;
-    if (thread == 0) owners[row] = repeated ? -1 : index;
-    for (int64 column = thread; column < width; column += THREADS) {
-        store(out + column, repeated ? real(0) : load(rows + row * width + column));
-    }
-    if (repeated) return;
-    for (int64 start = row + 1; start < count; start += THREADS) {
-        same[thread] = start + thread < count && indices[start + thread] == index;
-        int any = __syncthreads_or(same[thread]);
-        for (int i = 0; any && i < THREADS; i++) {
-            if (!same[i]) continue;
-            for (int64 column = thread; column < width; column += THREADS) {
-                store(out + column, load(out + column) + load(rows + (start + i) * width + column));
-            }
-        }
+    const int* index = pieces.index[piece];
+    Gradient gradient = {pieces.gradient[piece] + (index ? 0 : start), nullptr, 1, 0};
+    if (index) {
+        const int64 width = index[1], row = start / width, last = (start + count - 1) / width;
+        for (int64 i = threadIdx.x; row + i <= last; i += THREADS) places[i] = place_of_row(index, row + i);
         __syncthreads();
+        gradient = {pieces.gradient[piece], places, static_cast<unsigned>(width),
+                    static_cast<unsigned>(start - row * width)};
     }
+    const bool wide = aligned(gradient.from) && (!index || gradient.width % WIDE == 0);
+    update_by(rule, Run{{values, first, second, third}}, pieces.begin[piece] + start, gradient, wide, count, factor,
+              scalars + pieces.row[piece] * WIDTH);
 }
 
-// The same for many rows, whose indices were sorted: `keys` in order, and the positions that they come from.
-KERNEL coalesce_sorted(const unsigned* keys, const int* positions, const scalar* rows, int64 count, int64 width,
-                       int64 size, scalar* summed, int64* owners) {
-    const int64 place = blockIdx.x;
-    const unsigned key = keys[place];
-    const bool passed_over = key >= size || (place > 0 && keys[place - 1] == key);
-    if (threadIdx.x == 0) owners[place] = passed_over ? -1 : static_cast<int64>(key);
-    for (int64 column = threadIdx.x; column < width; column += THREADS) {
-        real sum = 0;
-        for (int64 i = place; !passed_over && i < count && keys[i] == key; i++) {
-            sum += load(rows + positions[i] * width + column);
-        }
-        store(summed + place * width + column, sum);
-    }
-}
-
-// As `update`, for the rows that `coalesce_rows` has summed; one block updates one row.
-KERNEL update_rows(const scalar* summed, const int64* owners, int64 width, int64 rule, scalar* values, scalar* first,
-                   scalar* second, scalar* third, const real* scalars, const double* record) {
-    int64 owner = owners[blockIdx.x];
-    if (owner < 0 || (record && record[APPLY] == 0)) return;
-    real factor = record ? static_cast<real>(record[FACTOR]) : real(1);
-    update_by(rule, Run{{values, first, second, third}}, owner * width,
-              summed + static_cast<int64>(blockIdx.x) * width, width, factor, scalars);
+// As `update`, for the rows alone that have a gradient: of sums as `sum_few` leaves them, with their index.
+ROW_KERNEL update_rows(const scalar* sums, const int* index, int64 places, int64 size, int64 width, int64 rule,
+                       scalar* values, scalar* first, scalar* second, scalar* third, const real* scalars,
+                       const double* record) {
+    const int64 place = row_of_thread();
+    if (place >= places || (record && record[APPLY] == 0)) return;
+    const int64 row = row_of_place(index, place, size);
+    if (row < 0) return;
+    const Gradient gradient = {sums + place * width, nullptr, 0, 0};
+    update_by(rule, Run{{values, first, second, third}}, row * width, gradient, width % WIDE == 0, width,
+              record ? static_cast<real>(record[FACTOR]) : real(1), scalars);
 }

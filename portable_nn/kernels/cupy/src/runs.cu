@@ -1,5 +1,6 @@
 // Sums of rows that have the same index, from keys in order and the positions that they come from; always in one order.
 #include "bags.cuh"
+#include "row_index.cuh"
 
 constexpr int PLACES = 32, WARPS = 16;  // of a block, below
 
@@ -96,15 +97,36 @@ DEVICE void sum_block(const unsigned* keys, const int* positions, const scalar* 
 }
 
 // For a few thousand keys, in one launch: blocks of 16 warps, each of which sums the runs that begin at 32 places, the
-// last of them together if it is long. Without `slots` a sum goes to row `key` of a table of zeros. With them it goes to
-// the row of the place where its run begins, which slots[key] then tells, and the rows of the other places become zeros.
+// last of them together if it is long. Without an index (null) a sum goes to row `key` of a table of zeros. With one, in
+// which the keys are, it goes to the row of the place where its run begins; the rows of the other places become zeros.
 extern "C" __global__ void __launch_bounds__(512) sum_few(const unsigned* keys, const int* positions,
                                                           const scalar* values, const int64* offsets,
                                                           const scalar* weights, int64 bags, int64 mean, scalar* out,
-                                                          int* slots, int64 count, int64 size, int64 width) {
+                                                          int* index, int64 count, int64 size, int64 width) {
     const Bags from = {offsets, weights, bags, count, mean};
+    int* slots = index ? index + INDEX_KEYS + count : nullptr;
+    if (index && blockIdx.x == 0 && blockIdx.y == 0 && threadIdx.x == 0 && threadIdx.y == 0) {
+        index[0] = static_cast<int>(count);
+        index[1] = static_cast<int>(width);
+    }
     if (aligned(width, values, out)) sum_block<WIDE>(keys, positions, values, from, out, slots, count, size, width);
     else sum_block<1>(keys, positions, values, from, out, slots, count, size, width);
+}
+
+// The whole table from such sums: zeros where no index fell.
+ROW_KERNEL write_rows(const scalar* sums, const int* index, scalar* out, int64 size, int64 width) {
+    const int64 row = row_of_thread();
+    if (row >= size) return;
+    const int place = place_of_row(index, row);
+    if (aligned(width, sums, out)) {
+        FOR_ROW(i, WIDE, width) {
+            real v[WIDE] = {};
+            if (place >= 0) load<WIDE>(sums + place * width + i, v);
+            store<WIDE>(out + row * width + i, v);
+        }
+    } else {
+        FOR_ROW(i, 1, width) store(out + row * width + i, place >= 0 ? load(sums + place * width + i) : real(0));
+    }
 }
 
 // ---- for many keys
