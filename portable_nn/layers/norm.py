@@ -19,7 +19,7 @@ class Norm(Module):
 
     norm: str
     normalized_shape: tuple[int, ...]
-    eps: float | None
+    eps: Any
     elementwise_affine: bool
     weight: Any
     bias: Any

@@ -13,8 +13,8 @@ from portable_nn.layers.parameter import Parameter
 class LayerNorm(Norm):
     """Normalise the last axes of each example: y = (x - mean) / √(var + ε) · w + b, with the biased variance.
 
-    `norm(x, plus, dropout)` is the norm of x + dropout(plus), computed in one pass; `norm.after(x, plus, dropout)` gives
-    that sum as well, for networks whose norms stand before what is added next.
+    `norm(x, plus, dropout)` is the norm of x + dropout(plus), computed in one pass, and `norm.after(x, plus, dropout)`
+    gives that sum as well, for networks whose norms stand before what is added next.
 
     Shape
     -----

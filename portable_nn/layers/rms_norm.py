@@ -13,8 +13,8 @@ from portable_nn.layers.parameter import Parameter
 class RMSNorm(Norm):
     """Divide the last axes of each example by their root mean square: y = x / √(mean(x²) + ε) · w.
 
-    As with LayerNorm, `norm(x, plus, dropout)` is the norm of x + dropout(plus), and `norm.after(x, plus, dropout)` gives
-    that sum as well.
+    As with LayerNorm, `norm(x, plus, dropout)` is the norm of x + dropout(plus), computed in one pass, and
+    `norm.after(x, plus, dropout)` gives that sum as well.
 
     Shape
     -----

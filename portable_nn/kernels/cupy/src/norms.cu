@@ -5,8 +5,7 @@
 // each thread draws one block of dropout's stream for a row. CENTRED is layer norm. `scalar` is the type of the weights;
 // X, Y and OUT are the numbers of the types of x, y and the norm, and the sum has the wider one of x and y.
 //
-// Scalars: f d
-// Variants: CENTRED=1; CENTRED=0 THREADS=64 PACK=1 CHUNKS=16; CENTRED=1 PACK=1 CHUNKS=4
+// Variants: CENTRED=1 CHUNKS=3; CENTRED=0 THREADS=64 PACK=1 CHUNKS=16; X=0 Y=3 OUT=3 PACK=8 CHUNKS=2
 #include "dropping.cuh"
 #include "last.cuh"
 #include "mixed.cuh"
