@@ -9,6 +9,7 @@ from portable_nn.backend.errors import ArgumentError, ShapeError
 from portable_nn.backend.namespace import array_namespace
 from portable_nn.functional.checks import at_least_float32, check_floating
 from portable_nn.functional.fused import fused
+from portable_nn.functional.products import in_float32
 
 
 def _axes(x):
@@ -113,6 +114,7 @@ def batch_norm(x: Any, weight: Any, bias: Any, mean: Any, var: Any, *, eps: floa
     ----------
     S. Ioffe and C. Szegedy, "Batch normalization", 2015, algorithm 1; as PyTorch's.
     """
+    x = in_float32(x)
     if mean is None and var is None:
         return _batch_norm(x, weight, bias, eps=eps)
     if mean is None or var is None:

@@ -8,7 +8,7 @@ from portable_nn.backend.errors import ArgumentError, ShapeError
 from portable_nn.backend.namespace import array_namespace
 from portable_nn.functional.checks import check_floating
 from portable_nn.functional.fused import fused
-from portable_nn.functional.products import product
+from portable_nn.functional.products import in_float32, product
 from portable_nn.functional.windows import Grid, check_grid, check_steps, padded, put_back
 
 
@@ -106,7 +106,7 @@ def conv1d(x: Any, weight: Any, bias: Any, *, stride: int, padding: int | tuple[
         raise ArgumentError("groups of 1 or more", repr(groups), "pass a divisor of the channels")
     grid = Grid(weight.shape[2], stride, dilation, resolve_padding(padding, weight.shape[2], stride, dilation))
     check_grid("conv1d", grid)
-    return _conv1d(x, weight, bias, grid=grid, groups=groups)
+    return _conv1d(in_float32(x), weight, bias, grid=grid, groups=groups)
 
 
 def resolve_padding(padding: Any, kernel: int, stride: int, dilation: int) -> tuple[int, int]:

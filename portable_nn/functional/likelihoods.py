@@ -11,6 +11,7 @@ from portable_nn.backend.namespace import array_namespace
 from portable_nn.functional.checks import as_index, check_floating, check_integer, check_range, check_same_shape
 from portable_nn.functional.fused import fused
 from portable_nn.functional.losses import _of_labels
+from portable_nn.functional.products import in_float32
 
 #: What log 0 counts as, and what 0 counts as in the slope 1/x: PyTorch's numbers.
 _LEAST_LOG, _LEAST = -100.0, 1e-12
@@ -119,7 +120,7 @@ def binary_cross_entropy(probability: Any, target: Any) -> Any:
     ----------
     As `torch.nn.functional.binary_cross_entropy` with reduction="none"; there the slope at p = t is 0.
     """
-    return _bce(probability, target)
+    return _bce(in_float32(probability), in_float32(target))
 
 
 def nll(log_probabilities: Any, target: Any, weight: Any = None) -> Any:
@@ -149,4 +150,4 @@ def nll(log_probabilities: Any, target: Any, weight: Any = None) -> Any:
     ----------
     As `torch.nn.functional.nll_loss` with reduction="none", classes last.
     """
-    return _nll(log_probabilities, target, weight)
+    return _nll(in_float32(log_probabilities), target, weight)

@@ -10,6 +10,7 @@ from portable_nn.backend.namespace import array_namespace
 from portable_nn.functional.activations import _define_sigmoid
 from portable_nn.functional.checks import as_index, check_floating, check_integer, check_range, check_same_shape
 from portable_nn.functional.fused import fused
+from portable_nn.functional.products import in_float32
 from portable_nn.functional.softmax import _define_log_softmax, _define_softmax
 
 
@@ -113,7 +114,7 @@ def cross_entropy(logits: Any, target: Any, weight: Any = None) -> Any:
     ----------
     As PyTorch's `torch.nn.functional.cross_entropy` with class indices and reduction="none", classes last.
     """
-    return _cross_entropy(logits, target, weight)
+    return _cross_entropy(in_float32(logits), target, weight)
 
 
 def binary_cross_entropy_with_logits(logits: Any, target: Any) -> Any:
@@ -139,7 +140,7 @@ def binary_cross_entropy_with_logits(logits: Any, target: Any) -> Any:
     ----------
     As PyTorch's, with reduction="none".
     """
-    return _bce(logits, target)
+    return _bce(in_float32(logits), in_float32(target))
 
 
 def squared_error(prediction: Any, target: Any) -> Any:
@@ -158,4 +159,4 @@ def squared_error(prediction: Any, target: Any) -> Any:
     ShapeError, DTypeError
         The shapes differ; dtypes are not floating or differ.
     """
-    return _squared_error(prediction, target)
+    return _squared_error(in_float32(prediction), in_float32(target))

@@ -8,6 +8,7 @@ from portable_nn.backend.errors import ArgumentError, DTypeError, ShapeError
 from portable_nn.backend.namespace import array_namespace
 from portable_nn.functional.checks import check_floating
 from portable_nn.functional.fused import fused
+from portable_nn.functional.products import in_float32
 from portable_nn.functional.windows import Grid, check_grid, check_steps, padded, put_back
 
 
@@ -166,7 +167,7 @@ def avg_pool(x: Any, *, kernel_size: int, stride: int, padding: int, count_inclu
 
     Shapes and errors are those of `max_pool`; as `torch.nn.functional.avg_pool1d`.
     """
-    return _avg_pool(x, grid=pool_grid("avg_pool", kernel_size, stride, padding, 1),
+    return _avg_pool(in_float32(x), grid=pool_grid("avg_pool", kernel_size, stride, padding, 1),
                      counts_padding=bool(count_include_pad))
 
 
@@ -202,6 +203,7 @@ def mean_over_time(x: Any, mask: Any, *, axis: int) -> Any:
     """The mean over the time axis of the steps that are not hidden; arguments, shapes and errors as `max_over_time`."""
     xp = array_namespace(x, mask)
     _check_over_time(x, mask, axis=axis)
+    x = in_float32(x)
     if mask is None:
         return xp.sum(x, axis=axis) * (1 / max(x.shape[axis], 1))
     x, seen = _hide(xp, x, mask, axis, 0.0)

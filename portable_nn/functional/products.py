@@ -71,6 +71,18 @@ def _rounded_product(a: Any, b: Any) -> Any:
     return xp.matmul(a, b), backward
 
 
+def in_float32(x: Any) -> Any:
+    """x, or where it is in the half precision that this context stores, as float32: for operations that keep to that.
+
+    Their parameters are float32, so that x beside them says nothing of what is wanted. Recorded; None stays None.
+    """
+    if contexts.compute_precision() not in contexts.STORED or x is None:
+        return x
+    xp = array_namespace(x)
+    half = getattr(getattr(xp, "raw", xp), "half_dtype", lambda: None)()
+    return xp.astype(x, xp.float32) if half is not None and x.dtype == half else x
+
+
 def stored(x: Any) -> Any:
     """x as an operation hands it on: where half precision is emulated, rounded to it, and so is its cotangent."""
     name = contexts.emulated_precision()

@@ -8,6 +8,7 @@ from portable_nn.backend.errors import DataError, ShapeError
 from portable_nn.backend.namespace import array_namespace
 from portable_nn.functional.checks import check_floating, check_integer, is_on_host
 from portable_nn.functional.fused import fused
+from portable_nn.functional.products import in_float32
 from portable_nn.functional.scan import Weights, gru_cell, lstm_cell, scan, scan_backward
 
 
@@ -127,6 +128,7 @@ def lstm(x: Any, h: Any, c: Any, weight_ih: Any, weight_hh: Any, bias_ih: Any, b
     S. Hochreiter and J. Schmidhuber, "Long short-term memory", 1997, with the forget gate of F. Gers et al., 2000;
     layouts and formulas as `torch.nn.LSTM`.
     """
+    x, h, c = in_float32(x), in_float32(h), in_float32(c)
     return _lstm(x, h, c, weight_ih, weight_hh, bias_ih, bias_hh, lengths, reverse=reverse)
 
 
@@ -158,4 +160,5 @@ def gru(x: Any, h: Any, weight_ih: Any, weight_hh: Any, bias_ih: Any, bias_hh: A
     K. Cho et al., "Learning phrase representations using RNN encoder-decoder for statistical machine translation",
     2014, with the reset gate after the product, as in `torch.nn.GRU`.
     """
+    x, h = in_float32(x), in_float32(h)
     return _gru(x, h, weight_ih, weight_hh, bias_ih, bias_hh, lengths, reverse=reverse)

@@ -8,6 +8,7 @@ from portable_nn.backend.errors import ArgumentError
 from portable_nn.backend.namespace import array_namespace
 from portable_nn.functional.checks import check_floating, check_same_shape
 from portable_nn.functional.fused import fused
+from portable_nn.functional.products import in_float32
 
 
 def _both(needs: tuple, g_prediction: Any) -> tuple:
@@ -81,7 +82,7 @@ def absolute_error(prediction: Any, target: Any) -> Any:
     ShapeError, DTypeError
         The shapes differ; dtypes are not floating or differ.
     """
-    return _absolute(prediction, target)
+    return _absolute(in_float32(prediction), in_float32(target))
 
 
 def huber_error(prediction: Any, target: Any, *, delta: float) -> Any:
@@ -93,7 +94,7 @@ def huber_error(prediction: Any, target: Any, *, delta: float) -> Any:
     ----------
     P. J. Huber, "Robust estimation of a location parameter", 1964; as `torch.nn.functional.huber_loss`.
     """
-    return _huber(prediction, target, delta=delta)
+    return _huber(in_float32(prediction), in_float32(target), delta=delta)
 
 
 def quantile_error(prediction: Any, target: Any, *, quantile: float) -> Any:
@@ -105,4 +106,4 @@ def quantile_error(prediction: Any, target: Any, *, quantile: float) -> Any:
     ----------
     R. Koenker and G. Bassett, "Regression quantiles", 1978, equation 3.1.
     """
-    return _quantile(prediction, target, quantile=quantile)
+    return _quantile(in_float32(prediction), in_float32(target), quantile=quantile)
