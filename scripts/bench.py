@@ -8,7 +8,8 @@ is timed, it is checked that all compute the same: in float64, without dropout, 
 gradients and the parameters after 5 steps. A workload is printed as one line: our milliseconds per step, those of the
 fastest peer, their ratio (above 1: ours is faster), the floor (multiplications at the rate that this machine's products
 reach, or bytes at the speed of its memory), how close we are to it, and the memory at the peak of a step, above the
-level after import and building. Peers that are not installed are left out: `nox -s bench` installs them.
+level after import and building; on a GPU also the goal, and what misses it. Peers that are not installed are left out:
+`nox -s bench` installs them.
 """
 
 from __future__ import annotations
@@ -38,7 +39,8 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     add("--workload", nargs="+", choices=WORKLOADS, metavar="NAME", help="of " + ", ".join(WORKLOADS))
     add("--device", choices=("cpu", "cuda"), default="cpu")
     add("--threads", type=int, default=1, metavar="N", help="of BLAS and every other pool, on all sides")
-    add("--precision", choices=("float32", "tf32", "bfloat16"), default="float32", help="on CUDA")
+    add("--precision", choices=("float32", "tf32", "bfloat16"),
+        help="on CUDA; if left out, bfloat16 for gpt-baby and minilm-infer and tf32 for the others, as their goals are")
     add("--peer", nargs="+", choices=sorted({*PEERS["cpu"], *PEERS["cuda"]}), metavar="NAME",
         help="of " + ", ".join((*PEERS["cpu"], *PEERS["cuda"][1:3])))
     add("--seconds", type=float, default=8.0, help="the longest that two contenders take turns")
@@ -53,7 +55,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     what.add_argument("--scaling", action="store_true", help="how time and memory grow when a size doubles")
     what.add_argument("--profile", action="store_true", help="where our step spends its time, by operation")
     options = parser.parse_args(arguments)
-    if options.device == "cpu" and options.precision != "float32":
+    if options.device == "cpu" and options.precision not in (None, "float32"):
         parser.error("--precision goes with --device cuda")
     if options.threads < 1:
         parser.error("--threads is 1 or more")

@@ -12,13 +12,15 @@ from typing import Any
 from benchmark.parity import TOLERANCE, differences
 from benchmark.processes import Failed, Missing, Process
 from benchmark.shapes import operations, traffic
-from benchmark.timing import Comparison, compare
-from benchmark.workloads import WORKLOADS, for_parity
+from benchmark.timing import Comparison, alone, compare
+from benchmark.workloads import WORKLOADS, for_parity, precision_of
 
 PEERS = {"cpu": ("torch eager", "torch compile", "jax", "scikit-learn"),
          "cuda": ("torch eager", "torch reduce-overhead", "torch captured", "jax")}
 #: Whose whole `fit` is timed, not single steps.
 FITTERS = ("scikit-learn",)
+#: Stands for a peer where none could be run.
+NOBODY = "nobody"
 #: GNU's allocator then gives freed memory back at once, so that what is in memory is what is in use.
 RETURNED = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
 #: Adam's eps where a peer adds it elsewhere than we do: next to nothing, for the parity check.
@@ -40,7 +42,7 @@ class Bench:
         self.options = options
         self.skipped: dict[str, str] = {}
         self.problems: list[str] = []
-        self._rate: float | None = None
+        self._rates: dict[str, float] = {}
 
     def process(self, contender: str, **variables: str) -> Process:
         """A contender's process; with --eager our own is one that captures nothing."""
@@ -50,7 +52,10 @@ class Bench:
                        keep_forced=self.options.keep_openblas, **variables)
 
     def setting(self, spec: dict[str, Any]) -> dict[str, Any]:
-        return {"spec": spec, "device": self.options.device, "precision": self.options.precision}
+        return {"spec": spec, "device": self.options.device, "precision": self.precision(spec)}
+
+    def precision(self, spec: dict[str, Any]) -> str:
+        return self.options.precision or precision_of(spec, self.options.device)
 
     def peers(self, name: str) -> list[str]:
         """The peers of a workload that were asked for and are there."""
@@ -71,13 +76,12 @@ class Bench:
 
     def floor(self, spec: dict[str, Any]) -> float:
         """Seconds that a step takes at the rate of this machine's products or at that of its memory."""
-        setting, moved = {"device": self.options.device}, traffic(spec)
-        variables = {"CUPY_TF32": "1"} if self.options.precision == "tf32" else {}
-        with self.process("ours", **variables) as process:
-            if self._rate is None:
-                self._rate = process.ask("product_rate", precision=self.options.precision, **setting)
+        setting, moved, precision = {"device": self.options.device}, traffic(spec), self.precision(spec)
+        with self.process("ours", **({"CUPY_TF32": "1"} if precision == "tf32" else {})) as process:
+            if precision not in self._rates:
+                self._rates[precision] = process.ask("product_rate", precision=precision, **setting)
             speed = process.ask("bandwidth", distinct=moved / 2, **setting)
-        return max(operations(spec) / self._rate, moved / speed)
+        return max(operations(spec) / self._rates[precision], moved / speed)
 
     def check(self, name: str) -> str:
         """Compare with each peer in float64; returns a line that says how far they differ at most."""
@@ -107,7 +111,7 @@ class Bench:
                         device=self.options.device, **options)
 
     def times(self, name: str) -> dict[str, Comparison]:
-        """A comparison with each peer."""
+        """A comparison with each peer; where there is none, our own time beside NOBODY's."""
         spec = WORKLOADS[name]
         found: dict[str, Comparison] = {}
         with self.process("ours") as ours:
@@ -117,7 +121,7 @@ class Bench:
                     peer.ask("build", **self.setting(spec))
                     command = "time_fit" if name_of_peer in FITTERS else "time"
                     found[name_of_peer] = compare(ours, peer, self.options.seconds, command)
-        return found
+            return found or {NOBODY: alone(ours, self.options.seconds)}
 
     def peak(self, contender: str, spec: dict[str, Any]) -> float | None:
         """Bytes at the peak of a step above those after import and building, or None where that is not known."""
@@ -131,10 +135,14 @@ class Bench:
         floor, compared = self.floor(spec), self.times(name)
         wanted = "memory" not in self.options.skip
         ours_peak = self.peak("ours", spec) if wanted else None
-        return [{"workload": name, "device": self.options.device, "threads": self.options.threads,
-                 "ours_ms": 1e3 * found.ours, "peer": peer, "peer_ms": 1e3 * found.peer, "ratio": found.ratio,
-                 "floor_ms": 1e3 * floor, "ours_peak_mb": megabytes(ours_peak),
-                 "peer_peak_mb": megabytes(self.peak(peer, spec) if wanted and peer not in FITTERS else None)}
+        precision, unmeasured = self.precision(spec), FITTERS if wanted else compared
+        return [{"workload": name, "device": self.options.device, "precision": precision,
+                 "threads": self.options.threads, "ours_ms": 1e3 * found.ours, "peer": peer,
+                 "peer_ms": None if peer == NOBODY else 1e3 * found.peer,
+                 "ratio": None if peer == NOBODY else found.ratio,
+                 "floor_ms": 1e3 * floor, "rate_share": operations(spec) / found.ours / self._rates[precision],
+                 "ours_peak_mb": megabytes(ours_peak),
+                 "peer_peak_mb": None if peer in (*unmeasured, NOBODY) else megabytes(self.peak(peer, spec))}
                 for peer, found in compared.items()]
 
 

@@ -44,6 +44,16 @@ def compare(ours: Process, peer: Process, seconds: float, command: str = "time")
                       error_of(pairs), len(pairs))
 
 
+def alone(ours: Process, seconds: float) -> Comparison:
+    """Our own turns for so long, with nobody's in between."""
+    steps = max(1, round(TURN / min(ours.ask("time", steps=1) for _ in range(2))))
+    times: list[float] = []
+    end = time.perf_counter() + seconds
+    while len(times) < FEWEST or (time.perf_counter() < end and len(times) < MOST):
+        times.append(ours.ask("time", steps=steps))
+    return Comparison(statistics.median(times), float("nan"), float("nan"), len(times))
+
+
 def error_of(pairs: list[tuple[float, float]]) -> float:
     """The standard error of the median of the ratios, as a share: 1.25 σ / √n, with σ from the quartiles."""
     ratios = [b / a for a, b in pairs]

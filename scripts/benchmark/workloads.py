@@ -7,7 +7,7 @@ nanoGPT's two Shakespeare configurations, MiniLM's inference, skip-gram with neg
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -22,11 +22,27 @@ WORKLOADS: dict[str, dict[str, Any]] = {
     "gpt-cpu": {"kind": "gpt", "batch": 12, "time": 64, "vocab": 65, "dim": 128, "heads": 4, "layers": 4,
                 "dropout": 0.0, "optimizer": "adamw"},
     "gpt-baby": {"kind": "gpt", "batch": 64, "time": 256, "vocab": 65, "dim": 384, "heads": 6, "layers": 6,
-                 "dropout": 0.2, "optimizer": "adamw"},
+                 "dropout": 0.2, "optimizer": "adamw",
+                 "precision": "bfloat16"},
     "minilm-infer": {"kind": "encoder", "train": False, "batch": 32, "time": 128, "vocab": 30_522, "dim": 384,
-                     "heads": 12, "ff": 1536, "layers": 6, "dropout": 0.0},
+                     "heads": 12, "ff": 1536, "layers": 6, "dropout": 0.0, "precision": "bfloat16"},
     "skipgram": {"kind": "skipgram", "batch": 1024, "negatives": 5, "vocab": 50_000, "dim": 100, "optimizer": "sgd"},
 }
+
+
+class Goal(NamedTuple):
+    """What is to be reached on a GPU: a ratio to the fastest peer, whose step took `best_ms` on an H100; and perhaps a
+    share of the rate of products.
+    """
+
+    ratio: float
+    best_ms: float
+    share: float | None = None
+
+
+GOALS = {"mlp-small": Goal(1.15, .062), "mlp": Goal(1.3, .104), "bow": Goal(1.2, .127), "lstm-64": Goal(1.0, .191),
+         "lstm-256": Goal(1.5, 2.22), "encoder": Goal(1.05, .973), "gpt-cpu": Goal(1.1, .927),
+         "gpt-baby": Goal(1.2, 6.75, share=0.28), "minilm-infer": Goal(1.0, .659), "skipgram": Goal(1.1, .090)}
 #: A step of these takes half a minute without a GPU.
 CUDA_ONLY = ("gpt-baby",)
 #: Batches that take turns, so that nothing can be remembered from the step before.
@@ -39,6 +55,11 @@ _PARITY_BATCH = {"lstm-256": 16, "encoder": 2, "gpt-cpu": 4, "gpt-baby": 2, "min
 def names(device: str) -> list[str]:
     """The workloads that are measured on a device."""
     return [name for name in WORKLOADS if device == "cuda" or name not in CUDA_ONLY]
+
+
+def precision_of(spec: dict[str, Any], device: str) -> str:
+    """What a workload computes in where nothing else is asked for: what it is run in where it matters."""
+    return "float32" if device == "cpu" else spec.get("precision", "tf32")
 
 
 def trains(spec: dict[str, Any]) -> bool:

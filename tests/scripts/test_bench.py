@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
-KEYS = ["workload", "device", "threads", "ours_ms", "peer", "peer_ms", "ratio", "floor_ms", "ours_peak_mb",
-        "peer_peak_mb"]
+KEYS = ["workload", "device", "precision", "threads", "ours_ms", "peer", "peer_ms", "ratio", "floor_ms", "rate_share",
+        "ours_peak_mb", "peer_peak_mb"]
 
 
 @pytest.fixture
@@ -68,9 +68,9 @@ def test_the_json_holds_a_row_for_each_peer_and_a_line_for_each_workload_is_prin
     assert [(row["workload"], row["peer"]) for row in rows] == [
         ("mlp", "torch eager"), ("mlp", "jax"), ("mlp", "scikit-learn"), ("skipgram", "torch eager"),
         ("skipgram", "jax")]
-    assert rows[0] == {"workload": "mlp", "device": "cpu", "threads": 1, "ours_ms": 2.0, "peer": "torch eager",
-                       "peer_ms": 6.0, "ratio": 3.0, "floor_ms": rows[0]["floor_ms"], "ours_peak_mb": 5.0,
-                       "peer_peak_mb": 5.0}
+    assert rows[0] == {"workload": "mlp", "device": "cpu", "precision": "float32", "threads": 1, "ours_ms": 2.0,
+                       "peer": "torch eager", "peer_ms": 6.0, "ratio": 3.0, "floor_ms": rows[0]["floor_ms"],
+                       "rate_share": rows[0]["rate_share"], "ours_peak_mb": 5.0, "peer_peak_mb": 5.0}
     assert rows[2]["ratio"] == 4.5 and rows[2]["peer_peak_mb"] is None
     printed = capsys.readouterr().out.splitlines()
     assert [line for line in printed if line.startswith("mlp ")][0].split()[1:5] == ["2.000", "4.000", "jax", "2.00"]
@@ -92,6 +92,37 @@ def test_a_missing_peer_is_named_once_and_left_out(load, monkeypatch, capsys):
     printed = capsys.readouterr().out
     assert printed.count("torch eager is left out: No module named 'torch'") == 1
     assert printed.count(" jax ") == 2
+
+
+def test_on_a_gpu_goals_stand_beside_the_figures(load, monkeypatch, capsys):
+    bench, comparing, processes = load("bench"), load("benchmark.comparing"), load("benchmark.processes")
+    asked = []
+
+    class OnAGPU(FakeProcess):
+        def ask(self, command, **options):
+            asked.append((options.get("spec", {}).get("dim"), options.get("precision")))
+            value = super().ask(command, **options)
+            return 2 * value if command == "peak_memory" and self.contender == "ours" else value
+
+    monkeypatch.setattr(comparing, "Process", OnAGPU)
+    assert bench.main(["--device", "cuda", "--workload", "mlp", "gpt-baby", "--skip", "parity", "--peer", "jax",
+                       "torch eager"]) == 0
+    assert {precision for dim, precision in asked if precision} == {"tf32", "bfloat16"}
+    assert {precision for dim, precision in asked if dim == 384} == {"bfloat16"}
+    mlp, gpt = (line for line in capsys.readouterr().out.splitlines() if line.startswith(("mlp ", "gpt-baby ")))
+    assert mlp.endswith("tf32     goal 1.30; memory above PyTorch's MISSED")
+    assert "bfloat16 goal 1.20; " in gpt and "of the products' rate, goal 28%" in gpt
+
+    class Alone(OnAGPU):
+        def __init__(self, contender, threads, **options):
+            if contender != "ours":
+                raise processes.Missing("no module")
+            super().__init__(contender, threads, **options)
+
+    monkeypatch.setattr(comparing, "Process", Alone)
+    assert bench.main(["--device", "cuda", "--workload", "mlp", "--skip", "parity", "--seconds", "0"]) == 0
+    assert "nobody" in (printed := capsys.readouterr().out)
+    assert "goal 1.30, beside 0.104 ms on an H100 0.05 MISSED" in printed
 
 
 def test_a_failure_of_ours_is_a_problem_of_one_workload(load, monkeypatch, capsys):
