@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from portable_nn.backend.devices import to_numpy
 from portable_nn.backend.errors import ArgumentError, DTypeError, ShapeError
 from portable_nn.backend.namespace import array_namespace, is_tensor
+from portable_nn.functional import likelihoods, losses, residuals
 from portable_nn.functional.checks import as_index, is_on_host
 from portable_nn.functional.fused import Fused, fused
 from portable_nn.functional.likelihoods import binary_cross_entropy, nll
@@ -18,6 +20,7 @@ from portable_nn.functional.losses import (
     squared_error,
 )
 from portable_nn.functional.mean import mean
+from portable_nn.functional.products import in_float32
 from portable_nn.functional.residuals import absolute_error, huber_error, quantile_error
 from portable_nn.functional.softmax import log_softmax
 
@@ -39,7 +42,7 @@ def smoothed_cross_entropy(logits: Any, target: Any, weight: Any, label_smoothin
     """`cross_entropy` whose targets are 1 - ε of the label and ε spread evenly over all classes."""
     if not label_smoothing:
         return cross_entropy(logits, target, weight)
-    log_p = log_softmax(logits, axis=-1)
+    log_p = log_softmax(in_float32(logits), axis=-1)
     xp = array_namespace(log_p, weight)
     spread = xp.sum(log_p if weight is None else log_p * weight, axis=-1) * (-1 / log_p.shape[-1])
     return nll(log_p, target, weight) * (1 - label_smoothing) + spread * label_smoothing
@@ -90,7 +93,8 @@ def weighted_mean(losses: Any, mass: Any, sample_weight: Any) -> Any:
 
 
 def _define_mean_cross_entropy(logits, target, weight, sample_weight, /, *, ignore_index, label_smoothing):
-    xp, keep = array_namespace(logits, target, weight), kept_rows(target, ignore_index)
+    logits, keep = in_float32(logits), kept_rows(target, ignore_index)
+    xp = array_namespace(logits, target, weight)
     if keep is not None:
         target = xp.where(keep, target, xp.zeros_like(target))
     if weight is not None:
@@ -149,19 +153,19 @@ def mean_cross_entropy(logits: Any, target: Any, weight: Any = None, sample_weig
                                label_smoothing=label_smoothing)
 
 
-def _mean_of(name: str, losses: Any) -> Fused:
-    """The operation `name`, the mean of losses of pairs."""
+def _mean_of(losses: Callable[..., Any], operation: Fused) -> Fused:
+    """The mean of losses of pairs, a function made with `operation`."""
     def definition(prediction, target, /, **options):
         return mean(losses(prediction, target, **options))
-    return fused(name, definition=definition)
+    return fused(f"mean_{operation.name}", definition=definition, check=operation.check)
 
 
-_mean_bce_with_logits = _mean_of("mean_binary_cross_entropy_with_logits", binary_cross_entropy_with_logits)
-_mean_bce = _mean_of("mean_binary_cross_entropy", binary_cross_entropy)
-_mean_squared_error = _mean_of("mean_squared_error", squared_error)
-_mean_absolute_error = _mean_of("mean_absolute_error", absolute_error)
-_mean_huber_error = _mean_of("mean_huber_error", huber_error)
-_mean_quantile_error = _mean_of("mean_quantile_error", quantile_error)
+_mean_bce_with_logits = _mean_of(binary_cross_entropy_with_logits, losses._bce)
+_mean_bce = _mean_of(binary_cross_entropy, likelihoods._bce)
+_mean_squared_error = _mean_of(squared_error, losses._squared_error)
+_mean_absolute_error = _mean_of(absolute_error, residuals._absolute)
+_mean_huber_error = _mean_of(huber_error, residuals._huber)
+_mean_quantile_error = _mean_of(quantile_error, residuals._quantile)
 
 
 def mean_binary_cross_entropy_with_logits(logits: Any, target: Any) -> Any:

@@ -35,7 +35,8 @@ def _given(x: Any, char: str) -> Any:
 
 def _result(out: Any, like: Any) -> Any:
     """A mean in the dtype of the predictions, of those that a context stores in half precision in float32."""
-    return out if out.dtype == like.dtype or half_dtype() is not None else out.astype(like.dtype)
+    half = half_dtype()
+    return out if out.dtype == like.dtype or (half is not None and half == like.dtype) else out.astype(like.dtype)
 
 
 def _may_wait(char: str) -> bool:
