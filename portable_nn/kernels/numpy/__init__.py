@@ -18,6 +18,7 @@ from portable_nn.kernels.numpy import (  # noqa: F401  (each registers its kerne
     linear,
     losses,
     lstm,
+    mean_losses,
     optimizers,
     packed_attention,
     pooling,
