@@ -48,29 +48,33 @@ class Encoder(layers.Module):
 
 
 class Block(layers.Module):
+    """What a block adds last it hands on unadded: the next norm takes the sum along."""
+
     def __init__(self, dim: int, heads: int, dropout: float) -> None:
         self.norm1, self.norm2 = layers.LayerNorm(dim), layers.LayerNorm(dim)
         self.attention = layers.MultiheadAttention(dim, heads, dropout)
         self.up, self.down = layers.Linear(dim, 4 * dim), layers.Linear(4 * dim, dim)
         self.dropout1, self.dropout2 = layers.Dropout(dropout), layers.Dropout(dropout)
 
-    def forward(self, x: Any) -> Any:
-        x, h = self.norm1.after(x)
-        x, h = self.norm2.after(x, self.attention(h, causal=True), self.dropout1)
-        return self.dropout2(self.down(self.up(h, activation="gelu")), onto=x)
+    def forward(self, x: Any, added: Any) -> Any:
+        x, h = self.norm1.after(x, added, self.dropout1)
+        x, h = self.norm2.after(x, self.attention(h, causal=True), self.dropout2)
+        return x, self.down(self.up(h, activation="gelu"))
 
 
 class GPT(layers.Module):
     def __init__(self, spec: dict[str, Any]) -> None:
         dim = spec["dim"]
         self.tokens, self.positions = layers.Embedding(spec["vocab"], dim), layers.LearnedPositions(spec["time"], dim)
-        self.dropout = layers.Dropout(spec["dropout"])
-        self.blocks = layers.Sequential(*(Block(dim, spec["heads"], spec["dropout"]) for _ in range(spec["layers"])))
+        self.dropout, self.last_dropout = layers.Dropout(spec["dropout"]), layers.Dropout(spec["dropout"])
+        self.blocks = layers.ModuleList(Block(dim, spec["heads"], spec["dropout"]) for _ in range(spec["layers"]))
         self.norm, self.head = layers.LayerNorm(dim), layers.Linear(dim, spec["vocab"], bias=False)
 
     def forward(self, words: Any) -> Any:
-        h = self.dropout(self.positions(self.tokens(words)))
-        return self.head(self.norm(self.blocks(h)))
+        x, added = self.dropout(self.positions(self.tokens(words))), None
+        for block in self.blocks:
+            x, added = block(x, added)
+        return self.head(self.norm(x, added, self.last_dropout))
 
 
 def make_model(spec: dict[str, Any]) -> tuple[layers.Module, Any]:

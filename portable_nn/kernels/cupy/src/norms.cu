@@ -129,15 +129,18 @@ FEW_KERNEL add_norm(const x_type* x, const y_type* y, const scalar* weight, cons
 
 // ---- backward
 
-// The sums over rows of several blocks' sums, (2, `blocks`, width) each: `count` blocks from `first` on. f takes them.
+// How many blocks' sums one block adds up, so that it can read all of a column at once.
+constexpr int TOGETHER = 24;
+
+// The sums over several blocks' sums, (2, `blocks`, width): those of `count` blocks from `first` on. f takes them.
 template <class F>
 DEVICE void add_blocks(const real* left, int64 blocks, int64 first, int count, int64 width, F f) {
     for (int64 i = threadIdx.y * THREADS + threadIdx.x; i < width; i += MANY) {
         real of_weight = 0, of_bias = 0;
-#pragma unroll 8
-        for (int block = 0; block < count; block++) {
-            of_weight += peer(left + (first + block) * width + i);
-            of_bias += peer(left + (blocks + first + block) * width + i);
+#pragma unroll
+        for (int block = 0; block < TOGETHER; block++) {
+            of_weight += block < count ? peer(left + (first + block) * width + i) : real(0);
+            of_bias += block < count ? peer(left + (blocks + first + block) * width + i) : real(0);
         }
         f(i, of_weight, of_bias);
     }
@@ -161,7 +164,7 @@ DEVICE void add_up(const real (&sums)[2][CHUNKS][PACK], real* shared, real* left
             left[(o * blocks + block) * width + i] = total;
         }
     }
-    const int side = blocks <= 24 ? static_cast<int>(blocks) : 12;
+    const int side = blocks <= TOGETHER ? static_cast<int>(blocks) : 12;  // of 132 blocks, 11 groups
     const int64 group = block / side, groups = (blocks + side - 1) / side, first = group * side;
     const int count = static_cast<int>(blocks - first < side ? blocks - first : side);
     const auto finish = [=](int64 i, real of_weight, real of_bias) {
