@@ -10,6 +10,8 @@ import cupy
 from portable_nn.kernels.cupy.launch import contiguous, empty, is_floating
 from portable_nn.kernels.cupy.products import cast, half_dtype, widen
 
+#: Elements of half precision in 16 bytes, which cuDNN moves at once: rows and addresses are multiples of that.
+PIECE = 8
 _FLOAT32, _INT32 = cupy.dtype("float32"), cupy.dtype("int32")
 
 
@@ -27,6 +29,28 @@ def like(x: Any, width: int) -> Any:
     if inner > 1 and x.strides[1] < x.strides[2]:
         return cupy.swapaxes(empty((outer, rows, inner, width), x.dtype), 1, 2)
     return empty((outer, inner, rows, width), x.dtype)
+
+
+def dense(x: Any, width: int) -> tuple[int, ...]:
+    """The strides, in elements, of an array like x with rows of `width`, as `like` makes it."""
+    outer, inner, rows, _ = x.shape
+    if inner > 1 and x.strides[1] < x.strides[2]:
+        return inner * rows * width, width, inner * width, 1
+    return inner * rows * width, rows * width, width, 1
+
+
+def steps(x: Any) -> tuple[int, ...]:
+    """The strides of x in elements; of axes of length 1, which say nothing, those that a dense array has."""
+    return tuple([step // x.itemsize if n > 1 else other
+                  for n, step, other in zip(x.shape, x.strides, dense(x, x.shape[3]), strict=True)])
+
+
+def readable(x: Any) -> Any:
+    """x (outer, inner, rows, width) itself if cuDNN can read it where it lies, else a copy in the same order."""
+    if x.data.ptr % (2 * PIECE) == 0 and all(step > 0 and step % PIECE == 0 for step in steps(x)[:3]):
+        return x
+    inside = x.shape[1] > 1 and 0 < x.strides[1] < x.strides[2]
+    return cupy.swapaxes(cupy.swapaxes(x, 1, 2).copy(order="C"), 1, 2) if inside else x.copy(order="C")
 
 
 def parts(packed: Any) -> tuple[Any, Any, Any]:
