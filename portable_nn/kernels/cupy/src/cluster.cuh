@@ -123,6 +123,7 @@ struct Tile {
     DEVICE void multiply(const Line<LENGTH> (&lines)[ROWS], F take) const {
         const int g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
         const Words* own = reinterpret_cast<const Words*>(lines[g].at) + t;
+        __syncwarp();
         float first[4] = {}, second[4] = {};  // two chains, for the time that a product takes
 #pragma unroll
         for (int i = 0; i < CHUNKS; i++) {

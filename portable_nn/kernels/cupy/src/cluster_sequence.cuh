@@ -214,9 +214,10 @@ DEVICE void go_back(const typename Cell::Arrays& arrays, int64 batch, int64 step
         for (int p = 0; p < PASSES; p++) {
             Cell& own = cells[p];
             d[p] = own.differentiate(step_of(own.row, k, own.length, steps, reverse).valid);
+            Quad four;
 #pragma unroll
-            for (int j = 0; j < 4; j++)
-                round_operand(j < GATES ? d[p].at[j] : real(0), room.d[p][line].at[local].at[j]);
+            for (int j = 0; j < 4; j++) round_operand(j < GATES ? d[p].at[j] : real(0), four.at[j]);
+            room.d[p][line].at[local] = four;
         }
         __syncthreads();
         weights.multiply(rooms, room, k);

@@ -40,7 +40,7 @@ KERNEL __launch_bounds__(THREADS) gru_sequence(scalar* gates, const scalar* weig
         const real all[4] = {sums[0], sums[1], sums[2], real(0)};
         const real sum = quad_scatter(all) + given;
         const real gate = gate_of(sum, false), r = quad_take(gate, 0), z = quad_take(gate, 1);
-        const real b_n = quad_take(sum, 2), n = hyperbolic_tangent(quad_take(sum, 3) + r * b_n);
+        const real b_n = quad_take(sum, 2), n = tanh_of(quad_take(sum, 3) + r * b_n);
         if (now.valid) h = n + z * (h - n);
         if (active) {
             const int64 at = now.index * H + unit;
@@ -127,7 +127,7 @@ KERNEL gru_step(scalar* gates, const scalar* product, const scalar* bias_ih, con
             b[j] = load(product + (row * 3 + j) * hidden + unit) + load_or_zero(bias_hh, j * hidden + unit);
         }
         const real r = gate_of(a[0] + b[0], false), z = gate_of(a[1] + b[1], false), old = load(h_now + i);
-        const real n = hyperbolic_tangent(a[2] + r * b[2]), h = now.valid ? n + z * (old - n) : old;
+        const real n = tanh_of(a[2] + r * b[2]), h = now.valid ? n + z * (old - n) : old;
         store(y + now.index * hidden + unit, now.valid ? h : real(0));
         store(h_now + i, h);
         if (b_n_kept) {

@@ -44,7 +44,7 @@ struct Cell : Place {
         r = gate_of(sums[local] + given[0] + bias.of[0], false);
         z = gate_of(sums[UNITS + local] + given[1] + bias.of[1], false);
         b_n = sums[2 * UNITS + local] + bias.of[2];
-        n = hyperbolic_tangent(given[2] + bias.of[3] + r * b_n);
+        n = tanh_of(given[2] + bias.of[3] + r * b_n);
         old = h;
         if (valid) h = n + z * (h - n);
     }

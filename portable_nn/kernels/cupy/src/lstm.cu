@@ -35,7 +35,7 @@ KERNEL __launch_bounds__(THREADS) lstm_sequence(scalar* gates, const scalar* wei
         const real i = quad_take(gate, 0), f = quad_take(gate, 1), g = quad_take(gate, 2), o = quad_take(gate, 3);
         if (now.valid) {
             c = f * c + i * g;
-            h = o * hyperbolic_tangent(c);
+            h = o * tanh_of(c);
         }
         if (active) {
             const int64 at = now.index * H + unit;
@@ -136,7 +136,7 @@ KERNEL lstm_step(scalar* gates, const scalar* product, const scalar* bias_ih, co
         real* c_of = c_kept ? c_kept + index_of(row, k - 1, steps, reverse) * hidden + unit : c_now + n;
         const real c_before = k ? *c_of : load_or_zero(c_first, n), old = load(h_now + n);
         const real c = now.valid ? gate[1] * c_before + gate[0] * gate[2] : c_before;
-        const real h = now.valid ? gate[3] * hyperbolic_tangent(c) : old;
+        const real h = now.valid ? gate[3] * tanh_of(c) : old;
         store(y + now.index * hidden + unit, now.valid ? h : real(0));
         store(h_now + n, h);
         if (c_kept) {

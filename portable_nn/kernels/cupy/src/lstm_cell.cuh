@@ -9,6 +9,6 @@ struct Slopes {
 };
 
 DEVICE Slopes slopes_of(real i, real f, real g, real o, real c_before, real c_after) {
-    const real t = hyperbolic_tangent(c_after);
+    const real t = tanh_of(c_after);
     return {g * i * (1 - i), c_before * f * (1 - f), i * (1 - g * g), t * o * (1 - o), o * (1 - t * t), f};
 }

@@ -49,7 +49,7 @@ struct Cell : Place {
         old = h;
         if (!valid) return;
         c = gate[1] * c + gate[0] * gate[2];
-        h = gate[3] * hyperbolic_tangent(c);
+        h = gate[3] * tanh_of(c);
     }
 
     DEVICE void write(const Arrays& a, const Step& now) const {

@@ -24,11 +24,22 @@ DEVICE int64 length_of(const int64* lengths, int64 row, int64 steps) { return le
 
 DEVICE real load_or_zero(const scalar* p, int64 i) { return p ? load(p + i) : real(0); }
 
+#if PRECISION
+// Where products may be rounded, σ and tanh are off by up to 3e-7: an eighth of the instructions, and no branches.
+DEVICE float quick_sigmoid(float x) { return __fdividef(1, 1 + __expf(-x)); }
+DEVICE real tanh_of(real x) { return 2 * quick_sigmoid(2 * x) - 1; }
+DEVICE real gate_of(real x, bool is_tanh) {
+    const real y = quick_sigmoid(is_tanh ? 2 * x : x);
+    return is_tanh ? 2 * y - 1 : y;
+}
+#else
+DEVICE real tanh_of(real x) { return hyperbolic_tangent(x); }
 // σ, or tanh for `is_tanh`: one tanh for both, so that threads of a warp need not part.
 DEVICE real gate_of(real x, bool is_tanh) {
-    const real y = hyperbolic_tangent(is_tanh ? x : real(0.5) * x);
+    const real y = tanh_of(is_tanh ? x : real(0.5) * x);
     return is_tanh ? y : real(0.5) * y + real(0.5);
 }
+#endif
 
 #ifdef HIDDEN
 // ---- one launch for a whole sequence
