@@ -52,6 +52,9 @@ def pytest_runtest_logstart(nodeid: str, location: Any) -> None:
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     if report.when == "call" or report.outcome != "passed":
+        if report.failed:  # at once: what pytest prints at its end, a crash does not leave behind
+            with Path(os.environ["GPU_CHECK_REPORT"]).with_suffix(".failures.txt").open("a", encoding="utf-8") as file:
+                file.write(f"==== {report.nodeid}, {report.when}\n{report.longreprtext}\n\n")
         reason = str(getattr(report.longrepr, "reprcrash", None) and report.longrepr.reprcrash.message or "")
         _write(test=report.nodeid, outcome=report.outcome, seconds=round(report.duration, 2),
                reason=reason.strip().splitlines()[0][:200] if reason.strip() else "")

@@ -99,8 +99,8 @@ class Runner:
     def tests(self, name: str, arguments: list[str], limit: float, *, prefix: list[str] | None = None,
               in_turns: bool = False, **environment: str) -> None:
         """Run tests, a crash or a hang of one of them notwithstanding."""
-        report, done = (self.logs / f"{name}.{kind}" for kind in ("jsonl", "done"))
-        for file in (report, done):
+        report, done, failures = (self.logs / f"{name}.{kind}" for kind in ("jsonl", "done", "failures.txt"))
+        for file in (report, done, failures):
             file.unlink(missing_ok=True)
         allowed, start = self.left(limit), time.monotonic()
         if allowed < 10:
@@ -131,7 +131,7 @@ class Runner:
                 status = found if found is not None else -1
                 done.write_text("\n".join(known.outcomes), encoding="utf-8")
                 over = late or known.left <= len(known.outcomes) - before or len(known.outcomes) == before
-        self.add(name, known.state(status, self.log_path(name)), time.monotonic() - start, known.failures())
+        self.add(name, known.state(status, failures if failures.exists() else self.log_path(name)), time.monotonic() - start, known.failures())
 
 
 class Tests:
