@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from typing import Any
 
 from portable_nn.autodiff.engine import Node, Output, enable_grad, is_recording, next_sequence, no_grad, run_backward
@@ -12,6 +13,7 @@ from portable_nn.autodiff.rules import Rule
 from portable_nn.autodiff.tensor import Tensor
 from portable_nn.autodiff.tree import leaves, map_leaves
 from portable_nn.backend.errors import ArgumentError, GradientError
+from portable_nn.backend.precision import compute_precision, computing_in
 
 _PICK = Rule("", lambda xp, g, index: g[index])
 
@@ -62,21 +64,24 @@ def checkpoint(f: Callable[..., Any], *args: Any) -> Any:
 
 
 class CheckpointNode:
-    """A checkpointed call on the tape: the function, its arguments, and where random draws stood."""
+    """A checkpointed call on the tape: the function, its arguments, its precision, and where random draws stood."""
 
-    __slots__ = ("args", "edges", "function", "replica", "roots", "sequence", "shapes")
+    __slots__ = ("args", "edges", "function", "precision", "replica", "roots", "sequence", "shapes")
 
     def __init__(self, function: Callable[..., Any], args: tuple, replica: Any, roots: RootCalls,
                  shapes: tuple) -> None:
         self.sequence = next_sequence()
         self.function, self.args, self.replica, self.roots, self.shapes = function, args, replica, roots, shapes
+        self.precision = compute_precision()
         self.edges: Any = ()
 
     def pull(self, xp: Any, g: Any, *, create_graph: bool = False) -> list[tuple[Any, Any]]:
         """Run the function again, recorded, and go back through it to the nodes that were there before."""
         start = next_sequence()
         frame = None if self.replica is None else self.replica.replica()
-        with self.roots.repeating(), enable_grad(), inside(frame):
+        same = compute_precision() == self.precision
+        with self.roots.repeating(), enable_grad(), inside(frame), (
+                nullcontext() if same else computing_in(self.precision or "float32")):
             result = self.function(*self.args)
         outputs = [x for x in leaves(result) if _is_recordable(x)]
         if tuple([x.shape for x in outputs]) != self.shapes:

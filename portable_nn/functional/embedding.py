@@ -10,6 +10,7 @@ from portable_nn.backend.errors import ArgumentError, DataError, ShapeError
 from portable_nn.backend.namespace import array_namespace, is_tensor
 from portable_nn.functional.checks import as_index, check_floating, check_integer, check_range, is_on_host
 from portable_nn.functional.fused import fused
+from portable_nn.functional.products import in_float32
 
 
 def _define_embedding(indices, weight, /):
@@ -162,4 +163,4 @@ def embedding_bag(indices: Any, offsets: Any, weight: Any, per_sample_weights: A
     ----------
     As PyTorch's `torch.nn.functional.embedding_bag`.
     """
-    return _embedding_bag(indices, offsets, weight, per_sample_weights, mode=mode)
+    return _embedding_bag(indices, offsets, weight, in_float32(per_sample_weights), mode=mode)

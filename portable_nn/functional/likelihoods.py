@@ -150,4 +150,4 @@ def nll(log_probabilities: Any, target: Any, weight: Any = None) -> Any:
     ----------
     As `torch.nn.functional.nll_loss` with reduction="none", classes last.
     """
-    return _nll(in_float32(log_probabilities), target, weight)
+    return _nll(in_float32(log_probabilities), target, in_float32(weight))

@@ -114,7 +114,7 @@ def cross_entropy(logits: Any, target: Any, weight: Any = None) -> Any:
     ----------
     As PyTorch's `torch.nn.functional.cross_entropy` with class indices and reduction="none", classes last.
     """
-    return _cross_entropy(in_float32(logits), target, weight)
+    return _cross_entropy(in_float32(logits), target, in_float32(weight))
 
 
 def binary_cross_entropy_with_logits(logits: Any, target: Any) -> Any:

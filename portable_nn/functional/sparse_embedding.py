@@ -20,6 +20,7 @@ from portable_nn.functional.embedding import (
     _share,
 )
 from portable_nn.functional.fused import fused
+from portable_nn.functional.products import in_float32
 
 # Both ask for `saved`, so that second order runs the definition, whose gradient is dense, and can be recorded.
 
@@ -67,7 +68,7 @@ def sparse_embedding_bag(indices: Any, offsets: Any, weight: Any, per_sample_wei
     """As `embedding_bag`, with the gradient of `sparse_embedding`."""
     array_namespace(indices, offsets)
     operation = _sparse_bag if is_leaf(weight) else _embedding_bag
-    return operation(indices, offsets, weight, per_sample_weights, mode=mode)
+    return operation(indices, offsets, weight, in_float32(per_sample_weights), mode=mode)
 
 
 def is_leaf(weight: Any) -> bool:

@@ -10,6 +10,7 @@ from portable_nn.backend.errors import ArgumentError, DTypeError
 from portable_nn.backend.namespace import array_namespace, is_array
 from portable_nn.data import Batches, check_finite, row_count
 from portable_nn.data.batching import map_arrays, move_and_cast
+from portable_nn.functional.products import in_float32
 from portable_nn.layers import Module
 from portable_nn.training.metrics import scores
 from portable_nn.training.modes import evaluating
@@ -84,14 +85,15 @@ def evaluate(model: Module, x: Any, y: Any = None, *, metrics: Any = None, batch
 
 
 def _outputs(model: Module, x: Any, batch_size: int) -> list[Any]:
-    """The model's raw outputs, batch by batch, where the model is."""
+    """The model's raw outputs, batch by batch, where the model is; float32 of what a context stores in half."""
     batches = Batches((x,), batch_size=batch_size, seed=0, epoch=0, shuffle=False, drop_last=False, device=None,
                       dtype=None)
     check_finite(x, "x")
     device, dtype = model.device, model.dtype
     with evaluating(model):
-        return [model(map_arrays(batches.raw(number)[0], lambda a: move_and_cast(a, device=device, dtype=dtype)))
-                for number in range(len(batches))]
+        found = (model(map_arrays(batches.raw(number)[0], lambda a: move_and_cast(a, device=device, dtype=dtype)))
+                 for number in range(len(batches)))
+        return [map_leaves(in_float32, out) for out in found]
 
 
 def _checked(model: Any) -> Module:
