@@ -131,7 +131,8 @@ class Runner:
                 status = found if found is not None else -1
                 done.write_text("\n".join(known.outcomes), encoding="utf-8")
                 over = late or known.left <= len(known.outcomes) - before or len(known.outcomes) == before
-        self.add(name, known.state(status, failures if failures.exists() else self.log_path(name)), time.monotonic() - start, known.failures())
+        state = known.state(status, failures if failures.exists() else self.log_path(name))
+        self.add(name, state, time.monotonic() - start, known.failures())
 
 
 class Tests:
