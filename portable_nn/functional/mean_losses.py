@@ -80,7 +80,7 @@ def check_sample_weight(xp: Any, weight: Any, shape: tuple[int, ...]) -> int:
 
 
 def weighted_mean(losses: Any, mass: Any, sample_weight: Any) -> Any:
-    """Σ s loss / Σ s mass, with a mass of None for ones; 0 where all weights are 0."""
+    """Σ s loss / Σ s mass, with None for ones; 0 where all weights are 0."""
     xp = array_namespace(losses, mass, sample_weight)
     if sample_weight is not None:
         axes = check_sample_weight(xp, sample_weight, tuple(losses.shape))
@@ -88,12 +88,17 @@ def weighted_mean(losses: Any, mass: Any, sample_weight: Any) -> Any:
         sample_weight = xp.reshape(xp.astype(sample_weight, losses.dtype, copy=False), shape)
         losses = losses * sample_weight
         mass = xp.broadcast_to(sample_weight, losses.shape) if mass is None else mass * sample_weight
+    if mass is None:
+        return mean(losses)
     total = xp.sum(mass)
     return xp.sum(losses) / xp.where(total == 0, xp.ones_like(total), total)
 
 
 def _define_mean_cross_entropy(logits, target, weight, sample_weight, /, *, ignore_index, label_smoothing):
-    logits, keep = in_float32(logits), kept_rows(target, ignore_index)
+    keep = kept_rows(target, ignore_index)
+    if keep is weight is sample_weight is None and not label_smoothing:
+        return mean(cross_entropy(logits, target))
+    logits = in_float32(logits)
     xp = array_namespace(logits, target, weight)
     if keep is not None:
         target = xp.where(keep, target, xp.zeros_like(target))
@@ -101,7 +106,7 @@ def _define_mean_cross_entropy(logits, target, weight, sample_weight, /, *, igno
         weight = xp.astype(weight, logits.dtype, copy=False)
     losses = smoothed_cross_entropy(logits, target, weight, label_smoothing)
     losses, mass = weighed_losses(losses, target, weight, keep)
-    return mean(losses) if mass is None and sample_weight is None else weighted_mean(losses, mass, sample_weight)
+    return weighted_mean(losses, mass, sample_weight)
 
 
 def _check_mean_cross_entropy(logits, target, weight, sample_weight, *, ignore_index, label_smoothing):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -62,6 +63,12 @@ def stack_supports(x: Any, *parameters: Any, activations: tuple[str | None, ...]
     return True
 
 
+@functools.lru_cache(maxsize=32)
+def _first_of_rows(count: int, width: int) -> np.ndarray:
+    """The flat positions that rows begin at."""
+    return np.arange(0, count * width, width)
+
+
 def mean_cross_entropy(logits: np.ndarray, target: np.ndarray, *_: None, ignore_index: int | None,
                        **_options: Any) -> tuple:
     rows, ignored = np.ascontiguousarray(logits), None
@@ -74,8 +81,7 @@ def mean_cross_entropy(logits: np.ndarray, target: np.ndarray, *_: None, ignore_
     m, sums = exponentials(rows, powers)
     losses = np.log(sums)
     losses += m if m.ndim == 0 else m[:, 0]
-    chosen = np.arange(0, count * width, width)
-    chosen += target.astype(np.intp, copy=False)
+    chosen = _first_of_rows(count, width) + target.astype(np.intp, copy=False)
     losses -= rows.reshape(-1).take(chosen)
     size = rows.dtype.type(count)
     if ignored is not None:
