@@ -12,7 +12,7 @@ from portable_nn.backend.random import Stream, keep_threshold
 from portable_nn.functional.checks import at_least_float32, check_floating
 from portable_nn.functional.dropout import _definition as _define_dropout
 from portable_nn.functional.fused import fused
-from portable_nn.functional.products import product
+from portable_nn.functional.products import product, stored
 from portable_nn.functional.softmax import _define_softmax
 from portable_nn.functional.tiles import Scores, as_mask, hidden_scores, lowest, replace
 
@@ -31,7 +31,7 @@ def _define_weights(query, key, mask, /, *, causal, scale):
 
 def _definition(query, key, value, mask, /, *, causal, scale, dropout_p, stream):
     weights = _define_weights(query, key, mask, causal=causal, scale=scale)
-    return product(_define_dropout(weights, p=dropout_p, stream=stream), value)
+    return stored(product(_define_dropout(weights, p=dropout_p, stream=stream), value))
 
 
 def _forward(query, key, value, mask, *, causal, scale, dropout_p, stream):
