@@ -10,7 +10,7 @@ from portable_nn.backend.namespace import array_namespace
 from portable_nn.functional import activations
 from portable_nn.functional.checks import check_floating
 from portable_nn.functional.fused import fused
-from portable_nn.functional.products import product
+from portable_nn.functional.products import product, stored
 
 ACTIVATIONS = {None: lambda x: x, "relu": activations._define_relu, "sigmoid": activations._define_sigmoid,
                "tanh": activations._define_tanh, "gelu": lambda x: activations._define_gelu(x, approximate="none")}
@@ -18,7 +18,8 @@ ACTIVATIONS = {None: lambda x: x, "relu": activations._define_relu, "sigmoid": a
 
 def _definition(x, weight, bias, /, *, activation):
     y = product(x, array_namespace(x, weight).matrix_transpose(weight))                     # (..., O)
-    return ACTIVATIONS[activation](y if bias is None else y + bias)
+    y = stored(y if bias is None else y + bias)
+    return y if activation is None else stored(ACTIVATIONS[activation](y))
 
 
 def _backward(xp, g, x, weight, bias, activation, out, needs):
@@ -73,6 +74,7 @@ def linear(x: Any, weight: Any, bias: Any, *, activation: str | None) -> Any:
     Returns
     -------
     array of shape (..., O)
+        In half precision on a GPU in a context of it; see `portable_nn.precision`.
 
     Raises
     ------

@@ -17,10 +17,16 @@ from portable_nn.kernels import registry
 def precision(name: str, *, emulate: bool = False) -> Iterator[None]:
     """Within this context matrix products may compute in a lower precision, where the device is faster at it.
 
-    Parameters, activations, gradients and optimiser states stay float32; so do sums and statistics. What is rounded are
+    Parameters, their gradients, optimiser states, losses and statistics stay float32; so do sums. What is rounded are
     the arguments of products (of linear, attention, recurrent and convolution layers), forward and backward; float64 is
     left alone. It is a permission: kernels on CuPy make use of it, NumPy computes in float32, where half precision
     would be 200 times slower.
+
+    In "bfloat16" and "float16" models of float32 hand on arrays of that dtype on CuPy, since moving them is half the
+    time of a step there: the results of linear layers, attention and norms, and their gradients, are half precision,
+    and other operations keep the dtype of what they get. float32 + half precision is float32; embeddings, convolutions,
+    recurrent layers, batch norm and losses give float32; so do `predict` and `evaluate`. Outside such a context
+    float32 and half precision do not mix: cast what you take out of it. (bfloat16 is the dtype of ml_dtypes.)
 
     Parameters
     ----------
@@ -29,7 +35,7 @@ def precision(name: str, *, emulate: bool = False) -> Iterator[None]:
         loss scale, which `fit(precision="float16")` brings; in a loop of your own see `optim.LossScaler`.
     emulate : bool
         Round in array code, on any library, and slowly: what the kernels are held to, and a way to see on a CPU what a
-        precision does to a model. Operations run as their definitions then.
+        precision does to a model. Operations run as their definitions then, and all dtypes stay as they are.
 
     Raises
     ------

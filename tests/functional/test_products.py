@@ -44,7 +44,10 @@ def test_linear_forward_and_backward(name: str, rng: np.random.Generator) -> Non
         y = functional.linear(tx, tw, None, activation=None)
         y.backward(g)
     rx, rw, rg = (reference(a, name) for a in (x, w, g))
-    np.testing.assert_allclose(y.numpy(), rx @ rw.T, rtol=1e-5, atol=1e-6)
+    stored = {"tf32": 1e-5, "bfloat16": 2.0**-8, "float16": 2.0**-11}[name]  # what is handed on is rounded too
+    np.testing.assert_allclose(y.numpy(), rx @ rw.T, rtol=1.01 * stored, atol=1e-5)
+    if name != "tf32":
+        np.testing.assert_array_equal(y.numpy(), reference(y.numpy(), name))
     np.testing.assert_allclose(tx.grad, rg @ rw, rtol=1e-5, atol=1e-5)
     np.testing.assert_allclose(tw.grad, rg.reshape(-1, 3).T @ rx.reshape(-1, 7), rtol=1e-5, atol=1e-5)
 
