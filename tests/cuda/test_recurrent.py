@@ -180,6 +180,13 @@ def test_clusters(clusters: None, operation: str, hidden: int) -> None:
 
 
 @OPERATIONS
+def test_quick_functions(way: str, operation: str) -> None:
+    """Where products may be rounded."""
+    with pnn.precision("tf32"):
+        check(operation, make(operation, 3, 5, 4, 9, lengths=[5, 0, 3]), "float32", tolerance=PRECISIONS["tf32"])
+
+
+@OPERATIONS
 @pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize("hidden", [5, 72, 144])
 def test_precisions_of_clusters(clusters: None, operation: str, hidden: int, precision: str) -> None:

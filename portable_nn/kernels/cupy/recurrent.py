@@ -22,10 +22,13 @@ MOST_HIDDEN = {"f": 96, "e": 96, "E": 96, "d": 64}
 #: The same for a cluster of eight blocks, of 32 units each; and how many clusters of so many blocks run at once on an
 #: H100, whose multiprocessors come in groups of 16 or 18.
 MOST_OF_CLUSTER, CLUSTERS = 256, {4: 28, 8: 12}
-#: PRECISION of the clusters' kernels: what the products with h are computed in, float32 without tensor cores (0), TF32
-#: or bfloat16, by dtype and by what products of float32 may compute in. float16 has no more bits than TF32.
-PRECISIONS = {("f", None): 0, ("f", "tf32"): 1, ("f", "float16"): 1, ("f", "bfloat16"): 2, ("e", None): 1,
-              ("E", None): 2}
+#: PRECISION of the kernels: exact (0); or what clusters' tensor cores multiply h in, TF32 (1) or bfloat16 (2), and quick
+#: functions. By dtype, and by what products of float32 may compute in: float16 has no more bits than TF32.
+PRECISIONS = {("d", None): 0, ("f", None): 0, ("f", "tf32"): 1, ("f", "float16"): 1, ("f", "bfloat16"): 2,
+              ("e", None): 1, ("E", None): 2}
+#: From which width on rounding float32 arrays to half precision takes less time than the product gains over TF32, at
+#: 3 TB/s, 350 and 700 TFLOP/s.
+_WIDE = 700
 #: By it, rows times blocks up to which clusters should be quicker than a product for each step: measured on an H100
 #: for float32, computed for the others.
 MOST_WORK = (2048, 4096, 4096)
@@ -60,8 +63,8 @@ class Sequence(NamedTuple):
         return self.x.dtype.char
 
     @property
-    def cluster_precision(self) -> int:
-        """What a cluster multiplies h in: PRECISION of tensor_cores.cuh."""
+    def rounding(self) -> int:
+        """PRECISION of the kernels."""
         return PRECISIONS[self.char, self.precision if self.char == "f" else None]
 
     @property
@@ -96,7 +99,7 @@ def prepare(x: Any, weight_ih: Any, weight_hh: Any, bias_ih: Any, bias_hh: Any, 
         masked = empty(flat.shape, flat.dtype)
         per_element("recurrent", "mask_steps", x.dtype.char, flat.size, (flat, lengths, masked), (steps, features))
         flat = masked
-    gates = products.product(flat, weight_ih.T, precision).reshape(batch, steps, weight_ih.shape[0])
+    gates = _product(flat, weight_ih.T, precision, features).reshape(batch, steps, weight_ih.shape[0])
     return Sequence(flat, gates, contiguous(weight_hh), given(bias_ih), given(bias_hh), given(lengths), int(reverse),
                     precision)
 
@@ -123,31 +126,33 @@ def way_of(sequence: Sequence) -> str | None:
     if hidden <= MOST_HIDDEN[sequence.char]:
         return "sequence"
     if (sequence.char != "d" and hidden <= MOST_OF_CLUSTER and has_clusters(cupy.cuda.runtime.getDevice())
-            and batch * blocks_of(hidden) <= MOST_WORK[sequence.cluster_precision]):
+            and batch * blocks_of(hidden) <= MOST_WORK[sequence.rounding]):
         return "cluster"
     return None
 
 
 def take_all(operation: str, way: str, suffix: str, sequence: Sequence, arrays: tuple) -> None:
     """Launch a kernel that goes through the whole sequence: a block for each row, four threads a unit, or a cluster of
-    blocks for every eight rows, each for 32 units."""
+    blocks, each for 32 units, for every 8 rows, or 16 where more clusters would not run at once."""
     batch, steps, hidden = sequence.sizes
     name = f"{operation}_{way}{suffix}"
     if way == "sequence":
         threads = -(-4 * hidden // 32) * 32
-        function = kernel(operation, name, sequence.char, f"HIDDEN={hidden}", f"THREADS={threads}")
-        function((batch,), (threads,), (*arrays, steps, sequence.reverse))
+        defines = (f"HIDDEN={hidden}", f"THREADS={threads}", *(["PRECISION=1"] if sequence.rounding else []))
+        kernel(operation, name, sequence.char, *defines)((batch,), (threads,), (*arrays, steps, sequence.reverse))
     else:
-        launch_clusters(f"{operation}_cluster", name, sequence, (*arrays, batch, steps, sequence.reverse))
+        blocks = blocks_of(hidden)
+        passes = 2 if batch > 8 * CLUSTERS[blocks] else 1
+        defines = (f"HIDDEN={hidden}", f"CLUSTER={blocks}", f"PASSES={passes}", f"PRECISION={sequence.rounding}")
+        grid = (-(-batch // (8 * passes)) * blocks,)
+        function = kernel(f"{operation}_cluster", name, sequence.char, *defines)
+        function(grid, (256,), (*arrays, batch, steps, sequence.reverse))
 
 
-def launch_clusters(file: str, name: str, sequence: Sequence, arguments: tuple) -> None:
-    """Launch blocks in clusters of 4 or 8, for 8 rows each, or 16 where more clusters would not run at once."""
-    batch, _, hidden = sequence.sizes
-    blocks = blocks_of(hidden)
-    passes = 2 if batch > 8 * CLUSTERS[blocks] else 1
-    defines = (f"HIDDEN={hidden}", f"CLUSTER={blocks}", f"PASSES={passes}", f"PRECISION={sequence.cluster_precision}")
-    kernel(file, name, sequence.char, *defines)((-(-batch // (8 * passes)) * blocks,), (256,), arguments)
+def _product(a: Any, b: Any, precision: str | None, width: int) -> Any:
+    """A product of float32 that may be rounded: to TF32 in place of half precision unless arrays are as wide as that
+    takes to gain from their conversion."""
+    return products.product(a, b, "tf32" if precision is not None and width < _WIDE else precision)
 
 
 def multiply_step(sequence: Sequence, h: Any, weight: Any) -> Any:
@@ -168,9 +173,10 @@ def weight_gradients(sequence: Sequence, g_gates: Any, g_hidden: Any, h_before: 
     (batch, steps, hidden), width = sequence.sizes, g_gates.shape[2]
     from_x, from_h = (g.reshape(batch * steps, width) for g in (g_gates, g_hidden))
     precision = sequence.precision
-    g_x = products.product(from_x, weight_ih, precision).reshape(batch, steps, -1) if needs[0] else None
-    g_ih = products.product(from_x.T, sequence.x, precision) if needs[1] else None
-    g_hh = products.product(from_h.T, h_before.reshape(batch * steps, hidden), precision) if needs[2] else None
+    features = weight_ih.shape[1]
+    g_x = _product(from_x, weight_ih, precision, features).reshape(batch, steps, features) if needs[0] else None
+    g_ih = _product(from_x.T, sequence.x, precision, features) if needs[1] else None
+    g_hh = _product(from_h.T, h_before.reshape(batch * steps, hidden), precision, hidden) if needs[2] else None
     biases = [empty((width,), sequence.x.dtype) if need else None for need in needs[3:]]
     if any(needs[3:]):
         sum_columns(kernel("recurrent", "sum_biases", sequence.char), (g_sums, hidden),
