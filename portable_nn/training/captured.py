@@ -199,7 +199,7 @@ class Captured:
     def _warm_up(self, entry: _Entry, key: Any, step: Step, given: Any) -> Any:
         if entry.thread is not threading.current_thread():  # which makes its own handles and plans before it records
             entry.thread, entry.runs = threading.current_thread(), 0
-        out = step.graphs.run(lambda: self._run(step, given))
+        out = step.graphs.run(lambda: self._run(step, given), first=entry.runs == 0)
         entry.runs += 1
         entry.optimizers = [update.optimizer for update in step.updates]
         new = [root for root in step.roots if not any(root is known for known in self._roots)]

@@ -121,3 +121,24 @@ def test_products_of_two_streams_work_in_different_memory(device: str) -> None:
         with cupy.cuda.Stream(non_blocking=True):
             assert blas.handle().workspace.ptr != first.ptr
     assert len(blas._workspaces) <= blas._STREAMS
+
+
+def test_what_lasts_is_not_in_the_memory_of_graphs(device: str) -> None:
+    """Graphs of other shapes write to what is free there; and all of it is given back with the last of them."""
+    import cupy
+
+    model, optimizer, step = training(0, capture=True)
+    for x, y in batches(12):
+        step(x, y)
+    pool = next(iter(step._graphs.values()))._pool
+    total = pool.total_bytes()
+    made = optimizer.state_dict()
+    optimizer.zero_grad()
+    if hasattr(cupy, "is_stand_in"):
+        kept = [*model.state_dict().values(), *(run.arrays[2] for run, _, _ in optimizer._runs)]
+        assert all(x._piece.pool is not pool for x in kept)
+    del step
+    gc.collect()
+    assert pool.total_bytes() < total
+    for name, x in optimizer.state_dict()["state"][0].items():
+        assert name == "step" or to_numpy(x).tolist() == to_numpy(made["state"][0][name]).tolist()

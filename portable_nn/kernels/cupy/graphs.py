@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from typing import Any
@@ -31,11 +32,18 @@ class RecordingStream(cupy.cuda.Stream):
         self.kept: set[Any] = set()
 
 
+def _recorded(stream: Any) -> Any:
+    """An event after what a stream has been given; it takes no time, as CuPy's own events do."""
+    return stream.record(cupy.cuda.Event(disable_timing=True))
+
+
 class Graphs:
     """The graphs of one captured function on one device, with a stream and a memory pool for all of them.
 
     Memory that a recorded step has freed stays in the pool, so nothing else is put there between replays. The graphs
-    of a pool share it: they run one after the other, and what a step returns is copied out at once.
+    of a pool share it: they run one after the other, and what a step returns is copied out at once. So nothing that is
+    to last may be made in the pool once a graph has been recorded there: what steps of new shapes make and keep
+    (moments, constants, masks) they make when they first run, outside of it.
 
     Parameters
     ----------
@@ -60,28 +68,38 @@ class Graphs:
         """Why steps cannot be recorded here, and what to do; None if they can."""
         return next(filter(None, (requirement() for requirement in requirements)), None)
 
+    def __del__(self) -> None:
+        if not sys.is_finalizing() and hasattr(self, "_pool"):
+            with suppress(Exception), working_on(self.device):
+                self._pool.free_all_blocks()  # CuPy 14 keeps what is free in a pool that is gone
+
     @contextmanager
-    def _aside(self) -> Iterator[None]:
+    def _aside(self, *, in_pool: bool = True) -> Iterator[None]:
         """On our stream and in our pool, after what the current stream has been given; it waits for us."""
         current = self._current()
-        self._stream.wait_event(current.record())
-        with cupy.cuda.using_allocator(self._pool.malloc), self._stream:
+        self._stream.wait_event(_recorded(current))
+        with cupy.cuda.using_allocator(self._pool.malloc) if in_pool else _HERE, self._stream:
             yield
-        current.wait_event(self._stream.record())
+        current.wait_event(_recorded(self._stream))
 
     def _current(self) -> Any:
         """The current stream; if it is another than the last time it waits, as all graphs work in the same memory."""
         current = cupy.cuda.get_current_stream()
         if current is not self._last:
             if self._last is not None:
-                current.wait_event(self._last.record())
+                current.wait_event(_recorded(self._last))
             self._last = current
         return current
 
-    def run(self, function: Callable[[], Any]) -> Any:
-        """Call a function as it will be recorded, so that the pool comes to hold the memory it needs."""
-        with working_on(self.device), self._aside():
-            return function()
+    def run(self, function: Callable[[], Any], *, first: bool) -> Any:
+        """Call a function as it will be recorded, so that the pool comes to hold the memory it needs; the first time
+        outside of the pool."""
+        with working_on(self.device):
+            with self._aside(in_pool=not first):
+                result = function()
+            if first:  # whatever it does not keep
+                cupy.get_default_memory_pool().free_all_blocks(self._stream)
+            return result
 
     def record(self, function: Callable[[], Any], exchange: Exchange) -> tuple[Any, Any]:
         """Record what a function of arrays' trees launches, without running it; returns its result and the graph."""

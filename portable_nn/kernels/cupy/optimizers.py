@@ -158,6 +158,7 @@ class StepNumbers:
         self._own: Any = None
         self._views: dict[int, list[np.ndarray]] = {}
         self._scratch = cupy.zeros((2, 0), dtype=cupy.float64)
+        self._outgrown: list[Any] = []
         self._blocks = 0
 
     def send(self, settings: tuple[float, ...], rows: list[list[tuple[float, ...]]]) -> None:
@@ -182,6 +183,7 @@ class StepNumbers:
     def begin(self, blocks: int) -> None:
         """Make room for what so many blocks find."""
         if self._scratch.shape[1] < blocks:
+            self._outgrown.append(self._scratch)  # recorded steps go on writing there
             self._scratch = cupy.zeros((2, blocks), dtype=cupy.float64)
         self._blocks = 0
 
