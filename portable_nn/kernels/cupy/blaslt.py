@@ -123,6 +123,8 @@ def _product(a: Any, b: Any, vector: Any, dtype: Any, compute: int, kind: int | 
         return None
     work, sizes = blas.handle(), (*a.shape, b.shape[1])
     first, second = matrices(a, (), kind), matrices(b, (), kind)
+    if epilogue == _SUMS_OF_B and not first.transposed:  # as cublasLt requires of what it sums
+        return None
     out = empty((a.shape[0], b.shape[1]), dtype)
     aligned = (_alignment(second.pointer), _alignment(first.pointer), *[_alignment(out.data.ptr)] * 2)
     key = (cupy.cuda.runtime.getDevice(), *sizes, (first.kind, first.transposed, first.leading),
@@ -130,7 +132,11 @@ def _product(a: Any, b: Any, vector: Any, dtype: Any, compute: int, kind: int | 
     plan = _plan(key)
     if plan is None:
         return None
-    plan.run(first, second, vector, out, work)
+    try:
+        plan.run(first, second, vector, out, work)
+    except plan.lt.cuBLASLtError:  # which its heuristics did not see coming
+        _plans()[key] = None
+        return None
     return out
 
 

@@ -107,7 +107,7 @@ def product_and_sums(a: Any, b: Any, precision: str | None, dtype: Any) -> tuple
 
     cublasLt sums while it multiplies, but then has one block go through all of an inner axis: a short one only.
     """
-    if not 0 < a.shape[1] <= _SHORT or not (a.size and b.size and blas.usable()):
+    if not 2 <= a.shape[1] <= _SHORT or not (a.size and b.size and blas.usable()):
         return None
     a, b, compute, kind = _prepared(a, b, precision)
     return blaslt.product_and_sums(a, b, dtype, compute, kind)

@@ -103,6 +103,8 @@ def matmul(light_handle: int, compute_desc: int, alpha: int, a: int, adesc: int,
     check_types(left["type"], right["type"], out["type"], compute)
     if (scalar(alpha, compute), scalar(beta, compute)) != (1, 0):
         raise InvalidValue("α other than 1 or β other than 0")
+    if values[7] == SUMS_OF_B and (not values[4] or right["columns"] < 2):
+        raise cuBLASLtError("CUBLAS_STATUS_NOT_SUPPORTED: sums of a B that is not transposed, or of one row")
     turned, bias, relu = (values[3], values[4]), values[8], values[7] == 6
     products.append((out["rows"], out["columns"], left["rows"] if turned[0] else left["columns"], compute, values[7]))
 
