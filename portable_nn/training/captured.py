@@ -94,12 +94,12 @@ class Captured:
         functools.update_wrapper(self, function)
         self._function, self._limit = function, limit
         self._entries: OrderedDict[Any, _Entry] = OrderedDict()
-        self._graphs: dict[Any, Any] = {}
+        self._latest: Any = None
+        self._graphs: dict[Any, Any] = {}  # after what they were recorded as, so that they go last
         self._kinds: dict[type, Any] = {type(_NOWHERE): None}
         self._roots: list[Any] = []
         self._modules: tuple[int, list[Any], list[Any]] = (-1, [], [])
         self._home: Any = None  # an array of the device that steps without arrays of one use
-        self._latest: Any = None
         self._lock = threading.RLock()
         self.recorded = self._dropped = 0
 
