@@ -115,6 +115,33 @@ def test_order_of_threads_changes_nothing(gpu: Any, shape: tuple, order: int) ->
 _digests: dict[tuple, list[bytes]] = {}
 
 
+@pytest.mark.parametrize("p", [0.0, 0.5])
+def test_sums_for_the_bias_of_the_layer_before(gpu: Any, p: float, rng: np.random.Generator, monkeypatch: Any) -> None:
+    """They are taken on the way, for the very array and once."""
+    from portable_nn.kernels.cupy import columns
+
+    launched = []
+    launch = columns.sum_columns
+    monkeypatch.setattr(columns, "sum_columns", lambda *arguments: (launched.append(1), launch(*arguments)))
+    x, y, g = (place(rng.standard_normal((2, 40, 48)), "float32")[0] for _ in range(3))
+    options = {"norm": "layer", "eps": 1e-5, "p": p, "stream": STREAM if p else None, "both": False}
+
+    def backward() -> Any:
+        _, saved = kernel("add_norm").forward(x, y, None, None, **options)
+        return kernel("add_norm").backward(None, (None, g), saved, (True, True, False, False))[1]
+
+    for count, taken in ((0, lambda g_y: g_y), (1, lambda g_y: g_y.copy()), (2, lambda g_y: g_y[:1])):
+        g_y = taken(backward())
+        rows = g_y.reshape(-1, 48)
+        want = read(rows).sum(0)
+        assert_rounded(columns.sum_rows(rows), want, "float32", 10.0)
+        assert len(launched) == count
+    g_y = backward().reshape(80, 48)
+    columns.sum_rows(g_y)
+    assert_rounded(columns.sum_rows(g_y), read(g_y).sum(0), "float32", 10.0)
+    assert len(launched) == 3
+
+
 def test_a_cotangent_of_the_sum_alone(gpu: Any, rng: np.random.Generator) -> None:
     x, y, g = (place(rng.standard_normal((6, 32)), "float32")[0] for _ in range(3))
     _, saved = kernel("add_norm").forward(x, y, None, None, norm="rms", eps=1e-5, p=0.5, stream=STREAM, both=True)

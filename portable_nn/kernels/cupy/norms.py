@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import cupy
 
 from portable_nn.backend.random import Stream
+from portable_nn.kernels.cupy.columns import leave_sums
 from portable_nn.kernels.cupy.dropout import drop, dropping, wider
 from portable_nn.kernels.cupy.launch import SCALARS, WIDE, contiguous, empty, is_floating, kernel
 from portable_nn.kernels.cupy.products import half_dtype
@@ -95,12 +96,15 @@ def _backward(g: Any, g_total: Any, saved: Saved, needs: tuple) -> tuple:
         many = 256 if total.dtype.char == "d" and threads < 512 else 512
         side = many // threads
         blocks = min(-(-rows // (2 * side)), _BLOCKS)
-        left = counters = 0
-        if g_weight is not None or g_bias is not None:
-            left, counters = empty((2 * (blocks + 11), width), rstd.dtype), workspace()
+        left = counters = y_sums = 0
+        if needs[1]:
+            y_sums = empty((width,), rstd.dtype)
+            leave_sums(g_x if same else g_y, y_sums)
+        if needs[1] or g_weight is not None or g_bias is not None:
+            left, counters = empty((3 * (blocks + 11), width), rstd.dtype), workspace()
         function((blocks,), (threads, side),
                  (total, _given(weight), g, _given(g_total), _given(mean), rstd,
-                  *map(_given, (g_x, g_y, g_weight, g_bias)), left, counters, rows, width, *how))
+                  *map(_given, (g_x, g_y, g_weight, g_bias)), y_sums, left, counters, rows, width, *how))
     else:
         for sums in (g_weight, g_bias):
             if sums is not None:

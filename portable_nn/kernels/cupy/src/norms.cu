@@ -129,68 +129,72 @@ FEW_KERNEL add_norm(const x_type* x, const y_type* y, const scalar* weight, cons
 
 // ---- backward
 
-// How many blocks' sums one block adds up, so that it can read all of a column at once.
-constexpr int TOGETHER = 24;
+// How many blocks' sums one block adds up, and of how many it reads a column at once.
+constexpr int TOGETHER = 24, AT_ONCE = 8;
 
-// The sums over several blocks' sums, (2, `blocks`, width): those of `count` blocks from `first` on. f takes them.
+// The sums over several blocks' sums, (3, `blocks`, width): those of `count` blocks from `first` on. f takes them.
 template <class F>
-DEVICE void add_blocks(const real* left, int64 blocks, int64 first, int count, int64 width, F f) {
-    for (int64 i = threadIdx.y * THREADS + threadIdx.x; i < width; i += MANY) {
-        real of_weight = 0, of_bias = 0;
+DEVICE void add_blocks(const real* left, int blocks, int first, int count, int width, F f) {
+    for (int i = threadIdx.y * THREADS + threadIdx.x; i < width; i += MANY) {
+        real sums[3] = {};
+#pragma unroll 1
+        for (int start = 0; start < count; start += AT_ONCE) {
 #pragma unroll
-        for (int block = 0; block < TOGETHER; block++) {
-            of_weight += block < count ? peer(left + (first + block) * width + i) : real(0);
-            of_bias += block < count ? peer(left + (blocks + first + block) * width + i) : real(0);
+            for (int block = start; block < start + AT_ONCE; block++)
+#pragma unroll
+                for (int o = 0; o < 3; o++)
+                    sums[o] += block < count ? peer(left + (o * blocks + first + block) * width + i) : real(0);
         }
-        f(i, of_weight, of_bias);
+        f(i, sums);
     }
 }
 
-// ∂w and ∂b from what each thread has summed of its columns: over the rows of the block, then over groups of blocks,
-// then over groups; the last block of a group to finish adds it up, and the last of those all groups.
-DEVICE void add_up(const real (&sums)[2][CHUNKS][PACK], real* shared, real* left, unsigned* counters, scalar* g_weight,
-                   scalar* g_bias, int64 width) {
-    const int64 blocks = gridDim.x, block = blockIdx.x;
+// ∂w, ∂b and the sums of y's gradient, from what each thread has summed of its columns: over the rows of the block, then
+// over groups of blocks, then over groups; the last block of a group to finish adds it up, the last of those all groups.
+DEVICE void add_up(const real (&sums)[3][CHUNKS][PACK], real* shared, real* left, unsigned* counters, scalar* g_weight,
+                   scalar* g_bias, real* y_sums, int width) {
+    const int blocks = gridDim.x, block = blockIdx.x;
     constexpr int ROWS = MANY / THREADS, SIDE = CHUNKS * THREADS * PACK;
 #pragma unroll
-    for (int o = 0; o < 2; o++) {
+    for (int o = 0; o < 3; o++) {
         __syncthreads();
         FOR_PACKS(k, i, width) FOR_PACK(j) shared[threadIdx.y * SIDE + i + j] = sums[o][k][j];
         __syncthreads();
-        for (int64 i = threadIdx.y * THREADS + threadIdx.x; i < width; i += MANY) {
+        for (int i = threadIdx.y * THREADS + threadIdx.x; i < width; i += MANY) {
             real total = 0;
 #pragma unroll
             for (int row = 0; row < ROWS; row++) total += shared[row * SIDE + i];
             left[(o * blocks + block) * width + i] = total;
         }
     }
-    const int side = blocks <= TOGETHER ? static_cast<int>(blocks) : 12;  // of 132 blocks, 11 groups
-    const int64 group = block / side, groups = (blocks + side - 1) / side, first = group * side;
-    const int count = static_cast<int>(blocks - first < side ? blocks - first : side);
-    const auto finish = [=](int64 i, real of_weight, real of_bias) {
-        if (g_weight) store(g_weight + i, of_weight);
-        if (g_bias) store(g_bias + i, of_bias);
+    const int side = blocks <= TOGETHER ? blocks : 12;  // of 132 blocks, 11 groups
+    const int group = block / side, groups = (blocks + side - 1) / side, first = group * side;
+    const int count = blocks - first < side ? blocks - first : side;
+    const auto finish = [=](int i, const real (&totals)[3]) {
+        if (g_weight) store(g_weight + i, totals[0]);
+        if (g_bias) store(g_bias + i, totals[1]);
+        if (y_sums) y_sums[i] = totals[2];
     };
     if (!is_last_block(counters + 1 + group, count)) return;
     if (groups == 1) {
         add_blocks(left, blocks, first, count, width, finish);
         return;
     }
-    real* of_groups = left + 2 * blocks * width;
-    add_blocks(left, blocks, first, count, width, [=](int64 i, real of_weight, real of_bias) {
-        of_groups[group * width + i] = of_weight;
-        of_groups[(groups + group) * width + i] = of_bias;
+    real* of_groups = left + 3 * blocks * width;
+    add_blocks(left, blocks, first, count, width, [=](int i, const real (&totals)[3]) {
+#pragma unroll
+        for (int o = 0; o < 3; o++) of_groups[(o * groups + group) * width + i] = totals[o];
     });
-    if (is_last_block(counters, static_cast<unsigned>(groups)))
-        add_blocks(of_groups, groups, 0, static_cast<int>(groups), width, finish);
+    if (is_last_block(counters, groups))
+        add_blocks(of_groups, groups, 0, groups, width, finish);
 }
 
 // The gradient of the sum: rstd (ĝ - mean(ĝ) - x̂ mean(ĝ x̂)), where ĝ = g w (RMS norm has no mean(ĝ)), plus `g_sum`, what
-// else was made of it. That is the gradient of x; y's goes through the mask. All but s, g and rstd may be null; without
-// g_weight and g_bias nothing is left in `left`, which else has room for 2 (blocks + 11) rows.
+// else was made of it. That is the gradient of x; y's goes through the mask, and `y_sums` are its sums over the rows. All
+// but s, g and rstd may be null; if any sums are wanted, `left` has room for 3 (blocks + 11) rows.
 ROW_KERNEL add_norm_backward(const sum_type* sum, const scalar* weight, const out_type* g, const sum_type* g_sum,
                          const real* mean, const real* rstd, x_type* g_x, y_type* g_y, scalar* g_weight,
-                         scalar* g_bias, real* left, unsigned* counters, int64 rows, int64 columns,
+                         scalar* g_bias, real* y_sums, real* left, unsigned* counters, int64 rows, int64 columns,
                          DROPPING_PARAMETERS) {
     union Memory {
         real sums[MANY * CHUNKS * PACK];
@@ -198,7 +202,7 @@ ROW_KERNEL add_norm_backward(const sum_type* sum, const scalar* weight, const ou
     };
     __shared__ __align__(16) Memory memory;
     Drawn& drawn = memory.drawn[warp_of_block()];
-    real sums[2][CHUNKS][PACK] = {};
+    real sums[3][CHUNKS][PACK] = {};
     const bool wide = aligned(weight);
     const Dropping dropping = DROPPING;
     for (int64 above = static_cast<int64>(blockIdx.x) * blockDim.y; above < rows; above += gridDim.x * blockDim.y) {
@@ -230,10 +234,12 @@ ROW_KERNEL add_norm_backward(const sum_type* sum, const scalar* weight, const ou
         FOR_PACKS(k, i, width) {
             FOR_PACK(j) v[k][j] = r * (d[k][j] - shift - v[k][j] * slope) + e[k][j];
             if (g_x) write<PACK>(g_x + start + i, v[k]);
-            if (!g_y) continue;
-            if (threshold) drop<PACK>(drawn, k, dropping, v[k]);
-            write<PACK>(g_y + start + i, v[k]);
+            if (g_y) {
+                if (threshold) drop<PACK>(drawn, k, dropping, v[k]);
+                write<PACK>(g_y + start + i, v[k]);
+            }
+            FOR_PACK(j) sums[2][k][j] += v[k][j];
         }
     }
-    if (g_weight || g_bias) add_up(sums, memory.sums, left, counters, g_weight, g_bias, columns);
+    if (left) add_up(sums, memory.sums, left, counters, g_weight, g_bias, y_sums, static_cast<int>(columns));
 }
