@@ -4,9 +4,16 @@
 // Variants: HEAD=32 SIDE=64; HEAD=64 SIDE=32; HEAD=256 SIDE=16
 #include "attention.cuh"
 
+// Room for two blocks on a multiprocessor, so that one computes while the other waits at a barrier; not of float64.
+#if SCALAR == 1
+#define TILE_KERNEL KERNEL __launch_bounds__(256)
+#else
+#define TILE_KERNEL KERNEL __launch_bounds__(256, 2)
+#endif
+
 // out = softmax(q kᵀ scale) v, and for each query the log of Σ exp(score) if it is asked for. The grid is (tiles of
 // queries × heads).
-KERNEL __launch_bounds__(256) attention(
+TILE_KERNEL attention(
     const scalar* q, STRIDES(q), const scalar* k, STRIDES(k), const scalar* v, STRIDES(v), scalar* out, STRIDES(out),
     real* logs, RULES, int64 inner, int64 queries, int64 keys, int64 width, int64 values, double scale) {
     __shared__ unsigned char kept[SIDE][SIDE];
@@ -103,7 +110,7 @@ DEVICE void slopes_of(const Rules& rules, const real* of_q, const real* of_k, co
 
 // All gradients. The grid is (tiles of queries × heads) blocks for the queries', none of them if g_q is null, and then
 // (tiles of keys × heads) for the keys' and the values', none if those are null: neither waits for the other.
-KERNEL __launch_bounds__(256) attention_backward(
+TILE_KERNEL attention_backward(
     const scalar* q, STRIDES(q), const scalar* k, STRIDES(k), const scalar* v, STRIDES(v), const scalar* g, STRIDES(g),
     const scalar* out, STRIDES(out), const real* logs, scalar* g_q, STRIDES(g_q), scalar* g_k, STRIDES(g_k),
     scalar* g_v, STRIDES(g_v), RULES, int64 inner, int64 queries, int64 keys, int64 width, int64 values, double scale,
