@@ -1,5 +1,6 @@
 // Activations: `name(x, out, count, a, b)` and `name_backward(saved, g, g_x, count, a, b)`, where a and b are options
 // and `saved` is x or the result, whichever the slope is computed from. Formulas: functional/activations.py, rectifiers.py.
+#include "gelu.cuh"
 #include "map.cuh"
 
 // Slopes are named by what they take: x, or y, the result.
@@ -17,11 +18,6 @@
 
 constexpr double CUBIC = 0.044715, ROOT = 0.79788456080286535588;  // √(2/π)
 
-DEVICE real gelu_exact(real x) { return real(0.5) * x * (1 + error_function(x * real(0.70710678118654752440))); }
-DEVICE real gelu_exact_slope(real x) {
-    real density = exponential(real(-0.5) * x * x) * real(0.39894228040143267794);
-    return real(0.5) * (1 + error_function(x * real(0.70710678118654752440))) + x * density;
-}
 DEVICE real gelu_tanh_of(real x) {
     return real(0.5) * x * (1 + hyperbolic_tangent(real(ROOT) * (x + real(CUBIC) * x * x * x)));
 }
