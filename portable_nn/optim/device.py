@@ -120,9 +120,11 @@ class DeviceUpdate:
         for (run, _, _), scalars in zip(self.runs, self.numbers.scalars, strict=True):
             run.arena.update(run.rule, scalars, record)
             run.count()
-        optimizer.steps += 1
+        optimizer._steps += 1
         if step is not None:
             step.updated(optimizer, repeated)
+        if optimizer.loss_scaler is not None and (step is None or not step.recording):
+            optimizer.loss_scaler.follow([(run, run.present) for run, _, _ in self.runs])
 
     def send(self, optimizer: Any, latch: Any) -> None:
         """Write the numbers of the step to come where the kernels read them."""
@@ -159,6 +161,7 @@ class RepeatedUpdate:
     def is_current(self) -> bool:
         """Whether the recorded launches still do what the optimiser would do now."""
         optimizer = self.optimizer
+        optimizer._settle()
         if optimizer._prepare() is not self.update.runs or optimizer.loss_scaler is not self._scaler \
                 or (optimizer.clip_norm is not None) is not self._clips:
             return False
@@ -178,14 +181,19 @@ class RepeatedUpdate:
         self.update.send(self.optimizer, self.latch)
         for run, _, _ in self.update.runs:
             run.count()
-        self.optimizer.steps += 1
+        self.optimizer._steps += 1
+
+    def launched(self) -> None:
+        """After a replay."""
+        if self._scaler is not None:
+            self._scaler.follow([(run, present) for (run, _, _), present in zip(self.update.runs, self._present)])
 
     def undo(self) -> None:
         """After a recording that failed: count back."""
         for (run, _, _), present in zip(self.update.runs, self._present, strict=True):
             for i in present:
                 run.steps[i] -= 1
-        self.optimizer.steps -= 1
+        self.optimizer._steps -= 1
 
 
 class DeviceLatch:

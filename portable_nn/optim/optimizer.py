@@ -40,7 +40,8 @@ class Optimizer:
     groups : list of dict
         The parameter groups; change `optimizer.groups[0]["lr"]` at will.
     steps : int
-        How many updates have been made; what a schedule is a function of.
+        How many updates have been made; what a schedule is a function of. Those that a loss scaler has passed over do
+        not count, so with one, asking waits for the last step.
     total_steps : int or None
         How many are planned: set by `fit`, for schedules that run over the whole training.
     """
@@ -56,12 +57,12 @@ class Optimizer:
         if clip_norm is not None:
             check_norm("clip_norm", clip_norm)
         self.clip_norm = clip_norm
-        self.steps = 0
+        self._steps = 0
         self.total_steps: int | None = None
         self._members = [parameter for group in self.groups for parameter in group["params"]]
+        self.loss_scaler: Any = None
         self._runs: list[tuple[Run, dict[str, Any], list[int]]] | None = None  # with their group and parameter numbers
         self._device: DeviceUpdate | None = None  # where all runs are on one device with kernels
-        self.loss_scaler: Any = None
         self._waiting: dict[int, dict[str, Any]] = {}  # state for the runs that are still to be built
 
     def check_options(self, group: dict[str, Any]) -> None:
@@ -83,12 +84,28 @@ class Optimizer:
         raise NotImplementedError
 
     @property
+    def steps(self) -> int:
+        self._settle()
+        return self._steps
+
+    @steps.setter
+    def steps(self, count: int) -> None:
+        self._settle()
+        self._steps = count
+
+    def _settle(self) -> None:
+        """Count back if the last update was passed over, which is only known once it was made."""
+        if self.loss_scaler is not None:
+            self.loss_scaler.settle(self)
+
+    @property
     def parameters(self) -> list[Parameter]:
         """All parameters, group after group."""
         return list(self._members)
 
     def lr(self, group: int = 0) -> float:
         """The learning rate of a group's next step."""
+        self._settle()
         return self._lr(self.groups[group])
 
     def _lr(self, group: dict[str, Any]) -> float:
@@ -96,7 +113,7 @@ class Optimizer:
         if not callable(lr):
             return lr
         try:
-            return float(lr(self.steps, self.total_steps))
+            return float(lr(self._steps, self.total_steps))
         except TypeError as error:
             raise ArgumentError("a schedule: a function of the step and the planned steps that returns a number",
                                 f"{lr!r:.60} ({error})", "pass for example optim.Cosine(1e-3)") from error
@@ -124,6 +141,7 @@ class Optimizer:
         ShapeError, DTypeError, DeviceError
             A gradient is not of its parameter's shape, dtype or device.
         """
+        self._settle()
         runs = self._prepare()
         if gradients is None:
             found = [p.slot.gradient if p.trainable else None for p in self._members]
@@ -143,7 +161,7 @@ class Optimizer:
             lr = self._lr(group)
             run.update(self.operation, type(self).definition, partial(self.options, group, lr),
                        None if latch is None else latch.frozen)
-        self.steps += 1
+        self._steps += 1
 
     def zero_grad(self) -> None:
         """Forget the accumulated gradients."""

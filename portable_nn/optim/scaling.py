@@ -8,16 +8,21 @@ from typing import Any
 
 from portable_nn.backend.devices import to_numpy
 from portable_nn.backend.errors import ArgumentError
+from portable_nn.backend.namespace import array_namespace
 from portable_nn.kernels import registry
+
+#: Where a record says that the last update was passed over; as in kernels/cupy/src/optimizers.cu.
+PASSED_OVER = 11
 
 
 class LossScaler:
     """A factor of the loss that grows while gradients stay finite, and shrinks when they do not.
 
     The optimiser divides the gradients by it again. A step whose gradients overflow is passed over on the device: no
-    parameter and no moment changes, and the next one tries a smaller scale. (It counts for the learning rate's schedule
-    and for bias corrections, which the host computes.) Only where the optimiser's parameters are on a GPU: elsewhere
-    products are never in half precision, and nothing need be scaled.
+    parameter and no moment changes, and the next one tries a smaller scale. It does not count, neither for the learning
+    rate's schedule nor for bias corrections: before the host computes those of a step, it waits to hear whether the step
+    before was made, which by then has long been so unless steps are captured and short. Only where the optimiser's
+    parameters are on a GPU: elsewhere products are never in half precision, and nothing need be scaled.
 
     Parameters
     ----------
@@ -57,12 +62,30 @@ class LossScaler:
         self.record = optimizer._device.numbers.new_record(scale)
         self.settings = (float(interval), float(growth), float(backoff))
         optimizer.loss_scaler = self
+        self._verdict = registry.find("download", array_namespace(self.record), (self.record,), {}).forward(self.record)
+        self._made: list[tuple[Any, list[int]]] | None = None
         self._view = optimizer._device.numbers.scale_of(self.record)
 
     def scale(self, loss: Any) -> Any:
         """The loss, a Tensor, times the scale."""
         xp = loss._namespace.raw
         return loss * type(loss)(xp.astype(xp.reshape(self._view[:1], ()), loss.dtype))
+
+    def follow(self, runs: list[tuple[Any, list[int]]]) -> None:
+        """After an update was queued, of these parameters of these runs: begin to read what became of it."""
+        self._made = runs
+        self._verdict.start()
+
+    def settle(self, optimizer: Any) -> None:
+        """If the last update was passed over, take back that it has been counted. Waits for it."""
+        if self._made is None:
+            return
+        runs, self._made = self._made, None
+        if self._verdict.numbers()[PASSED_OVER]:
+            optimizer._steps -= 1
+            for run, present in runs:
+                for i in present:
+                    run.steps[i] -= 1
 
     def state(self) -> list[float]:
         """The scale, and the finite steps since it last changed. Waits for the device."""
@@ -86,4 +109,5 @@ def scaled_loss(optimizer: Any, precision: str | None, device: str, state: list[
         yield
     finally:
         if needed:
+            optimizer._settle()
             optimizer.loss_scaler = None

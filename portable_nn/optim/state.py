@@ -10,6 +10,7 @@ from portable_nn.backend.namespace import is_array
 
 def per_parameter(optimizer: Any) -> dict[int, dict[str, Any]]:
     """Parameter number -> its step count and copies of its moments; parameters never updated are left out."""
+    optimizer._settle()
     if optimizer._runs is None:
         return dict(optimizer._waiting)
     found = {number: {"step": run.steps[i], **{name: run.moment(name, i) for name in run.moment_names}}

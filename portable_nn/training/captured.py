@@ -222,6 +222,8 @@ class Captured:
 
         again = map_leaves(static, given)
         owned = [p for other in entry.optimizers for p in other.parameters]
+        for other in entry.optimizers:
+            other._settle()  # nothing can be waited for while a step is recorded
         step.record(lambda: self._run(step, again), list(dict.fromkeys([*self._modules[2], *owned])), exchange)
         entry.step = step
         self.recorded += 1

@@ -58,7 +58,7 @@ class Guard:
 
     def look(self) -> None:
         """After a step: `finish`, now and then."""
-        if self.latch is not None and self.optimizer.steps % EVERY_ON_A_GPU == 0:
+        if self.latch is not None and self.optimizer._steps % EVERY_ON_A_GPU == 0:
             self.finish()
 
     def finish(self) -> None:

@@ -175,6 +175,8 @@ class Step(CapturedStep):
 
     def _run(self) -> Any:
         found = self.graphs.launch(self._graph, self._exchange)
+        for update in self.updates:
+            update.launched()
         for slot, gradient in self._gradients:
             slot.gradient = gradient
         if self._out is None:

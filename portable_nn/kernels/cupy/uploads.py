@@ -1,4 +1,4 @@
-"""Small device arrays that the host writes to again and again without waiting for the device."""
+"""Small device arrays that the host writes to again and again without waiting for the device, and reads late."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import cupy
 import numpy as np
 
 from portable_nn.backend.capturing import captured_step
+from portable_nn.kernels.registry import register
 
 #: Copies under way at a time. An event is recorded after each half of them, and waited for before the half is reused.
 SLOTS = 64
@@ -78,3 +79,33 @@ class Upload:
                                       cupy.cuda.runtime.memcpyHostToDevice, stream.ptr)
         if self._next % (SLOTS // 2) == 0:
             stream.record(self._events[number // (SLOTS // 2)])
+
+
+class Download:
+    """What is in a small device array at some point of the current stream, read by the host when that is past.
+
+    Parameters
+    ----------
+    array : CuPy array
+    """
+
+    def __init__(self, array: Any) -> None:
+        self._array = array
+        self._memory = cupy.cuda.PinnedMemoryPointer(cupy.cuda.PinnedMemory(array.nbytes), 0)  # not from CuPy's pool
+        self._host = np.frombuffer(self._memory, dtype=array.dtype, count=array.size)
+        self._event = cupy.cuda.Event(disable_timing=True)
+
+    def start(self) -> None:
+        """Have it read after what the current stream has been given."""
+        stream = cupy.cuda.get_current_stream()
+        cupy.cuda.runtime.memcpyAsync(self._host.ctypes.data, self._array.data.ptr, self._array.nbytes,
+                                      cupy.cuda.runtime.memcpyDeviceToHost, stream.ptr)
+        stream.record(self._event)
+
+    def numbers(self) -> np.ndarray:
+        """What was there then. Waits for it."""
+        self._event.synchronize()
+        return self._host
+
+
+register("download", "cupy", Download)

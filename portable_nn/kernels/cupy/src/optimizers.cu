@@ -22,7 +22,8 @@ struct Pieces {
 };
 
 // The record: what is known about this step and the run.
-enum { TOTAL, FACTOR, APPLY, STEP_LOSS, STEPS, FROZEN, BAD_STEP, BAD_LOSS, BAD_ELEMENT, SCALE, GOOD_STEPS };
+enum { TOTAL, FACTOR, APPLY, STEP_LOSS, STEPS, FROZEN, BAD_STEP, BAD_LOSS, BAD_ELEMENT, SCALE, GOOD_STEPS,
+       PASSED_OVER };
 // How to conclude, written by the host for each step. A MAX_NORM or INTERVAL of 0 stands for none.
 enum { MAX_NORM, LATCHED, INTERVAL, GROWTH, BACKOFF };
 
@@ -93,7 +94,7 @@ DEVICE void decide(double total, double element, double* record, const double* s
     }
     // Too large a scale is no fault of the model: pass the step over, and go on with a smaller one.
     bool overflow = scaled && !finite && sound && record[SCALE] > 1;
-    record[STEPS] += 1;
+    if (!overflow) record[STEPS] += 1;
     if (overflow) {
         record[SCALE] = fmax(record[SCALE] * settings[BACKOFF], 1.0);
         record[GOOD_STEPS] = 0;
@@ -110,6 +111,7 @@ DEVICE void decide(double total, double element, double* record, const double* s
     record[TOTAL] = total;
     record[FACTOR] = factor;
     record[APPLY] = record[FROZEN] == 0 && !overflow;
+    record[PASSED_OVER] = record[FROZEN] == 0 && overflow;
     record[STEP_LOSS] = 0;
 }
 

@@ -194,7 +194,7 @@ runtime = SimpleNamespace(getDeviceCount=lambda: COUNT, getDevice=current_device
                           setDevice=lambda device: Device(device).use(), runtimeGetVersion=lambda: 13000,
                           driverGetVersion=lambda: 13000, deviceSynchronize=lambda: refuse_capture("synchronize"),
                           streamIsCapturing=lambda pointer: current_stream().is_capturing(),
-                          memcpyAsync=copy_memory, memcpyHostToDevice=1, memcpyDeviceToDevice=3,
+                          memcpyAsync=copy_memory, memcpyHostToDevice=1, memcpyDeviceToHost=2, memcpyDeviceToDevice=3,
                           deviceGetAttribute=lambda attribute, device: _ATTRIBUTES.get(attribute, 4), is_hip=False,
                           getDeviceProperties=lambda device: {"name": b"none, a stand-in", "major": 9, "minor": 0,
                                                               "totalGlobalMem": 80 * 2**30})
