@@ -20,8 +20,8 @@ class LossScaler:
 
     The optimiser divides the gradients by it again. A step whose gradients overflow is passed over on the device: no
     parameter and no moment changes, and the next one tries a smaller scale. It does not count, neither for the learning
-    rate's schedule nor for bias corrections: before the host computes those of a step, it waits to hear whether the step
-    before was made, which by then has long been so unless steps are captured and short. Only where the optimiser's
+    rate's schedule nor for bias corrections: before the host computes those of a step, it waits to hear whether the
+    step before was made, which by then has long been so unless steps are captured and short. Only where the optimiser's
     parameters are on a GPU: elsewhere products are never in half precision, and nothing need be scaled.
 
     Parameters
@@ -62,7 +62,7 @@ class LossScaler:
         self.record = optimizer._device.numbers.new_record(scale)
         self.settings = (float(interval), float(growth), float(backoff))
         optimizer.loss_scaler = self
-        self._verdict = registry.find("download", array_namespace(self.record), (self.record,), {}).forward(self.record)
+        self._verdict = registry.loaded_entries("download", array_namespace(self.record))[-1].forward(self.record)
         self._made: list[tuple[Any, list[int]]] | None = None
         self._view = optimizer._device.numbers.scale_of(self.record)
 

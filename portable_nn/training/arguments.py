@@ -16,34 +16,33 @@ def is_input(x: Any) -> bool:
     return is_tensor(x) or (is_array(x) and not isinstance(x, np.generic))
 
 
-def take_apart(tree: Any, arrays: list[Any], key: list[Any]) -> None:
-    """Append the raw arrays of a tree of arguments to `arrays`, and to `key` what a graph is recorded for: the
-    structure, the shapes and dtypes of the arrays, and everything else as it is.
+def take_apart(parts: Any, arrays: list[Any], key: list[Any]) -> None:
+    """Append the raw arrays of some arguments, which may be trees, to `arrays`, and to `key` what a graph is recorded
+    for: the structure, the shapes and dtypes of the arrays, and everything else as it is.
     """
-    kind = type(tree)
-    if kind is tuple or kind is list or isinstance(tree, (list, tuple)):
-        key += (kind, len(tree))
-        for part in tree:
+    for part in parts:
+        kind = type(part)
+        if is_tensor(part):
+            if part._node is not None:
+                raise CaptureError("constant arguments of a captured step", "a Tensor on the tape",
+                                   "compute it inside the step, or pass its detach(); what asks for a gradient is made "
+                                   "inside the step too: Tensor(x, requires_grad=True)")
+            array = part._data
+            arrays.append(array)
+            key += (kind, array.shape, array.dtype)
+        elif isinstance(part, (list, tuple)):
+            key += (kind, len(part))
             take_apart(part, arrays, key)
-    elif isinstance(tree, dict):
-        key += (kind, *tree)
-        for part in tree.values():
-            take_apart(part, arrays, key)
-    elif is_tensor(tree):
-        if tree._node is not None:
-            raise CaptureError("constant arguments of a captured step", "a Tensor on the tape",
-                               "compute it inside the step, or pass its detach(); what asks for a gradient is made "
-                               "inside the step too: Tensor(x, requires_grad=True)")
-        array = tree._data
-        arrays.append(array)
-        key += (kind, array.shape, array.dtype)
-    elif kind is int or tree is None or kind is str or kind is bool:
-        key += (kind, tree)
-    elif is_input(tree):
-        arrays.append(tree)
-        key += (kind, tree.shape, tree.dtype)
-    else:
-        key += (kind, tree.hex() if kind is float else tree)  # -0.0 is no 0.0, and NaN is itself
+        elif isinstance(part, dict):
+            key += (kind, *part)
+            take_apart(part.values(), arrays, key)
+        elif kind is int or part is None or kind is str or kind is bool:
+            key += (kind, part)
+        elif is_input(part):
+            arrays.append(part)
+            key += (kind, part.shape, part.dtype)
+        else:
+            key += (kind, part.hex() if kind is float else part)  # -0.0 is no 0.0, and NaN is itself
 
 
 def brought(given: tuple[Any, Any], graphs: Any) -> tuple[Any, Any]:

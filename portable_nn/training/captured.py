@@ -108,7 +108,9 @@ class Captured:
             return map_leaves(_raw, self._function(*args, **options))
         arrays: list[Any] = []
         key: list[Any] = []
-        take_apart((args, options), arrays, key)
+        take_apart(args, arrays, key)
+        if options:
+            take_apart((options,), arrays, key)
         with self._lock:
             graphs = self._graphs_for(arrays)
             if graphs is None:
@@ -180,10 +182,10 @@ class Captured:
     def _state(self) -> tuple[Any, ...]:
         """What else decides which launches a step makes."""
         if self._modules[0] != structure_version():
-            modules = [module for root in self._roots for module in root.modules()]
+            modules = [module.__dict__ for root in self._roots for module in root.modules()]
             handles = [handle for root in self._roots for handle in root._handles().values()]
             self._modules = (structure_version(), modules, list(dict.fromkeys(handles)))
-        modes = tuple([module.__dict__["training"] for module in self._modules[1]])
+        modes = tuple([of["training"] for of in self._modules[1]])
         return modes, is_recording(), registry.forced(), compute_precision()
 
     def _add(self, key: Any) -> _Entry:

@@ -57,6 +57,7 @@ class Step(CapturedStep):
         self._fixed: list[tuple[Any, Any]] = []
         self._gradients: list[tuple[Any, Any]] = []
         self._exchange: Any = None
+        self._single = False  # whether it returns one array, not a tree
         self._graph: Any = None
         self._out: Any = None
 
@@ -123,6 +124,7 @@ class Step(CapturedStep):
         if self._draws:
             self.hold(self._offsets)
         exchange.complete(self._held)
+        self._single = is_array(self._out)
         self._exchange = exchange
         for slot, gradient in zip(slots, before, strict=True):
             if slot.gradient is stale:
@@ -179,8 +181,8 @@ class Step(CapturedStep):
             update.launched()
         for slot, gradient in self._gradients:
             slot.gradient = gradient
-        if self._out is None:
-            return None
+        if self._single:
+            return found[0]
         parts = iter(found)
         return map_leaves(lambda _: next(parts), self._out)
 

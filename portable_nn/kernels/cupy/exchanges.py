@@ -47,6 +47,7 @@ class Exchange:
         self._tables = [empty((max(n, 1), PIECE), _INT64) for n in (len(inputs) + UPLOADS, outputs)]
         self._kernel = kernel("exchange", "exchange")
         self._outputs: list[Any] = []
+        self._results: list[tuple[Any, Any]] = []
         self._uploads: list[Upload] = []
         self._chunks = sum(map(_chunks, self.statics)) + UPLOADS
         self._launch(0, 1)  # loads the kernel, which cannot be done while something is recorded; there is no slot yet
@@ -61,6 +62,7 @@ class Exchange:
     def end(self, outputs: list[Any]) -> None:
         """The last launch, if there are results."""
         self._outputs = [contiguous(x) for x in outputs]
+        self._results = [(x.shape, x.dtype) for x in self._outputs]
         if outputs:
             self._launch(1, sum(map(_chunks, self._outputs)))
 
@@ -123,9 +125,10 @@ class Exchange:
         """Launch the graph with the slot; returns copies of the results."""
         number, place = self._next % SLOTS, self._first_output
         words, found = self._words[number], []
-        for i, x in enumerate(self._outputs, place):
-            out = empty(x.shape, x.dtype)
-            words[i] = out.data.ptr
+        for shape, dtype in self._results:
+            out = empty(shape, dtype)
+            words[place] = out.data.ptr
+            place += 1
             found.append(out)
         graph.launch(stream)
         self._next += 1
