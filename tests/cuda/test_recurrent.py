@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -22,15 +21,19 @@ PRECISIONS = {"tf32": 2e-3, "float16": 2e-3, "bfloat16": 1.5e-2}
 OPERATIONS = pytest.mark.parametrize("operation", ["lstm", "gru"])
 
 
-@pytest.fixture(params=["sequence", "steps"])
-def way(request: pytest.FixtureRequest, gpu: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """Both ways through time, whatever the width says."""
+@pytest.fixture(params=["sequence", "clusters", "steps"])
+def way(request: pytest.FixtureRequest, gpu: Any, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Each way through time, whatever the width says; float64 has no clusters, and takes steps for them."""
+    if request.param == "clusters":
+        request.getfixturevalue("clusters")
+        return request.param
     available("cupy")
     from portable_nn.kernels.cupy import recurrent
 
     most = 0 if request.param == "steps" else 128
     monkeypatch.setattr(recurrent, "MOST_HIDDEN", dict.fromkeys("fdeE", most))
-    yield request.param
+    monkeypatch.setattr(recurrent, "has_clusters", lambda device: False)
+    return request.param
 
 
 def make(operation: str, batch: int, steps: int, features: int, hidden: int, *, states: bool = True, bias: bool = True,

@@ -22,8 +22,8 @@ MOST_HIDDEN = {"f": 96, "e": 96, "E": 96, "d": 64}
 #: The same for a cluster of eight blocks, of 32 units each; and how many clusters of so many blocks run at once on an
 #: H100, whose multiprocessors come in groups of 16 or 18.
 MOST_OF_CLUSTER, CLUSTERS = 256, {4: 28, 8: 12}
-#: PRECISION of the kernels: exact (0); or what the tensor cores of clusters multiply h in, TF32 (1) or bfloat16 (2), and
-#: quick functions. By dtype, and by what products of float32 may compute in: float16 has no more bits than TF32.
+#: PRECISION of the kernels: exact (0); or what the tensor cores of clusters multiply h in, TF32 (1) or bfloat16 (2),
+#: and quick functions. By dtype, and by what products of float32 may compute in: float16 has no more bits than TF32.
 PRECISIONS = {("d", None): 0, ("f", None): 0, ("f", "tf32"): 1, ("f", "float16"): 1, ("f", "bfloat16"): 2,
               ("e", None): 1, ("E", None): 2}
 #: From which width on rounding float32 arrays to half precision takes less time than the product gains over TF32, at
