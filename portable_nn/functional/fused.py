@@ -102,9 +102,7 @@ class Fused:
         elif self.backward is None or self.forward is None or registry.forced() == "definition":
             return self.definition(*arrays, **options)
         else:
-            forward, backward, asked = self.forward, self.backward, self.asked
-            if T._namespace.mixes_dtypes:
-                backward = _in_own_dtypes(backward, raw)
+            forward, backward, asked = self.forward, _in_own_dtypes(self.backward, plan, raw), self.asked
         out, saved = forward(*raw, **options)
         kept_out = out if self.needs_out is None or self.needs_out(**options) else None
         values = (saved, needs)
@@ -203,8 +201,10 @@ class FusedNode:
         self.edges = self.values = self.kept = self.out = None
 
 
-def _in_own_dtypes(backward: Callable[..., Any], arrays: tuple) -> Callable[..., Any]:
-    """The backward, whose gradients are cast to the dtypes of their arrays: half precision met float32 in them."""
+def _in_own_dtypes(backward: Callable[..., Any], plan: Plan, arrays: tuple) -> Callable[..., Any]:
+    """The backward, whose gradients are cast to the dtypes of their arrays where half precision may meet float32."""
+    if not plan.namespace.mixes_dtypes:
+        return backward
     dtypes = [getattr(x, "dtype", None) for x in arrays]
 
     def run(xp: Any, g: Any, *values: Any) -> tuple:
