@@ -5,24 +5,31 @@ from __future__ import annotations
 import threading
 from typing import Any
 
-from portable_nn.kernels.cupy.launch import contiguous, empty, kernel
+import cupy
+
+from portable_nn.kernels.cupy.launch import WIDE, contiguous, empty, kernel
 from portable_nn.kernels.cupy.workspace import workspace
 
 #: Blocks that are wanted, so that every multiprocessor has some; a fixed number, so that sums have a fixed order.
 _BLOCKS = 512
+#: Elements from which fewer and fuller threads are quicker.
+_LARGE = 2**18
 
 
-def sum_columns(function: Any, arguments: tuple, outputs: tuple, rows: int, width: int, char: str) -> None:
-    """Launch a kernel made with `sum_columns` of columns.cuh.
+def sum_columns(function: Any, arguments: tuple, outputs: tuple, rows: int, width: int, char: str, *,
+                wide: Any = None) -> None:
+    """Launch a kernel that ends with `finish_columns` of columns.cuh.
 
     The kernel takes the arguments, the workspace, the outputs (arrays of shape (width,), at most two, 0 where one is
-    not wanted), rows and width.
+    not wanted), rows and width. Of `wide`, if it is given, each thread takes 16 bytes of a large matrix's rows.
     """
-    tiles = -(-width // 32)
+    packed = wide is not None and rows * width >= _LARGE and width % WIDE[char] == 0 and all(
+        x.data.ptr % 16 == 0 for x in arguments if isinstance(x, cupy.ndarray))
+    tiles = -(-width // (32 * WIDE[char] if packed else 32))
     if tiles:
         chunks = max(1, min(-(-rows // 32), _BLOCKS // tiles))
         partial = workspace() if chunks > 1 else 0
-        function((tiles, chunks), (32, 8), (*arguments, partial, *outputs, rows, width))
+        (wide if packed else function)((tiles, chunks), (32, 8), (*arguments, partial, *outputs, rows, width))
 
 
 class _Left(threading.local):
@@ -49,5 +56,6 @@ def sum_rows(x: Any, dtype: Any = None) -> Any:
     if (known is None or known.data.ptr != x.data.ptr or known.size != x.size or known.dtype != x.dtype
             or out.size != width or not x.flags.c_contiguous):
         out = empty((width,), "d" if char == "d" else "f")
-        sum_columns(kernel("columns", "sum_rows", char), (contiguous(x),), (out,), count, width, char)
+        sum_columns(kernel("columns", "sum_rows", char), (contiguous(x),), (out,), count, width, char,
+                    wide=kernel("columns", "sum_rows_wide", char))
     return out.astype(x.dtype if dtype is None else dtype, copy=False)

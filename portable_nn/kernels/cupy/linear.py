@@ -94,7 +94,8 @@ def _before_activation(g: Any, kept: Any, activation: str, dtype: Any) -> tuple[
     g_z, (count, width), char = empty(g.shape, g.dtype), g.shape, g.dtype.char
     g_bias = None if dtype is None else empty((width,), "d" if char == "d" else "f")
     sum_columns(kernel("dense", "slope_and_sum", char), (kept, contiguous(g), g_z, _ACTIVATIONS[activation]),
-                (0 if g_bias is None else g_bias,), count, width, char)
+                (0 if g_bias is None else g_bias,), count, width, char,
+                wide=kernel("dense", "slope_and_sum_wide", char))
     return g_z, None if g_bias is None else g_bias.astype(dtype, copy=False)
 
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import cupy
 
-#: Counters of 32 bits, as last.cuh counts them, and the bytes behind them: 1024 blocks' sums of 32 columns, in doubles.
-COUNTERS, SIZE = 1024, 1024 * 32 * 8
+#: Counters of 32 bits, as last.cuh counts them, and the bytes behind them: 1024 blocks' sums of 256 columns.
+COUNTERS, SIZE = 1024, 1024 * 256 * 4
 _PER_THREAD = 2  # cudaStreamPerThread: one number for the streams of all threads
 _kept: dict[tuple[int, int, int], Any] = {}
 

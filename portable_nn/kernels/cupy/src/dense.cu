@@ -1,5 +1,6 @@
 // Dense layers beside their product: bias and activation on the way out, slope and the bias's gradient on the way back.
 #include "columns.cuh"
+#include "gelu.cuh"
 
 enum { NONE, RELU, SIGMOID, TANH, GELU };
 
@@ -8,7 +9,7 @@ DEVICE real activate(real z, int64 activation) {
         case RELU: return z <= 0 ? real(0) : z;  // rather than a maximum: NaN stays NaN
         case SIGMOID: return sigmoid_of(z);
         case TANH: return hyperbolic_tangent(z);
-        case GELU: return real(0.5) * z * (1 + error_function(z * real(0.70710678118654752440)));
+        case GELU: return gelu_exact(z);
         default: return z;
     }
 }
@@ -19,9 +20,7 @@ DEVICE real slope_of(real saved, int64 activation) {
         case RELU: return saved > 0 ? real(1) : real(0);
         case SIGMOID: return saved * (1 - saved);
         case TANH: return 1 - saved * saved;
-        case GELU:
-            return real(0.5) * (1 + error_function(saved * real(0.70710678118654752440))) +
-                   saved * exponential(real(-0.5) * saved * saved) * real(0.39894228040143267794);
+        case GELU: return gelu_exact_slope(saved);
         default: return 1;
     }
 }
@@ -57,13 +56,42 @@ KERNEL bias_activation(scalar* y, const scalar* bias, scalar* out, int64 rows, i
     }
 }
 
+template <int N>
+struct Slope {
+    Elements<N> g, saved;
+};
+
 // g_z = g f'(z), and its sum over the rows if `g_bias` is not null: see columns.cuh for how it is launched.
-KERNEL slope_and_sum(const scalar* saved, const scalar* g, scalar* g_z, int64 activation, real* partial, real* g_bias,
-                     int64 rows, int64 width) {
-    sum_columns<1>(partial, {g_bias}, rows, width, [=](int64 row, int64 column, real* sums) {
-        const int64 i = row * width + column;
-        const real d = rounded(load(g + i) * slope_of(load(saved + i), activation));
-        store(g_z + i, d);
-        sums[0] += d;
-    });
+template <int ACTIVATION, int N>
+DEVICE void slopes(const scalar* saved, const scalar* g, scalar* g_z, real* workspace, real* g_bias, int64 rows,
+                   int64 width) {
+    sum_columns_ahead<1, N>(
+        workspace, {g_bias}, rows, width,
+        [=](int64 row, int64 column) {
+            Slope<N> known;
+            known.g.read(g + row * width + column);
+            known.saved.read(saved + row * width + column);
+            return known;
+        },
+        [=](int64 row, int64 column, const Slope<N>& known, real* sums) {
+            Elements<N> d;
+#pragma unroll
+            for (int j = 0; j < N; j++)
+                sums[j] += d.at[j] = rounded(known.g.at[j] * slope_of(known.saved.at[j], ACTIVATION));
+            d.write(g_z + row * width + column);
+        });
 }
+
+#define SLOPE_AND_SUM(name, N)                                                                                    \
+    KERNEL name(const scalar* saved, const scalar* g, scalar* g_z, int64 activation, real* workspace,             \
+                real* g_bias, int64 rows, int64 width) {                                                          \
+        switch (activation) {                                                                                     \
+            case RELU: return slopes<RELU, N>(saved, g, g_z, workspace, g_bias, rows, width);                     \
+            case SIGMOID: return slopes<SIGMOID, N>(saved, g, g_z, workspace, g_bias, rows, width);               \
+            case TANH: return slopes<TANH, N>(saved, g, g_z, workspace, g_bias, rows, width);                     \
+            case GELU: return slopes<GELU, N>(saved, g, g_z, workspace, g_bias, rows, width);                     \
+        }                                                                                                         \
+    }
+
+SLOPE_AND_SUM(slope_and_sum, 1)
+SLOPE_AND_SUM(slope_and_sum_wide, WIDE)
