@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
+from contextlib import ContextDecorator
+from contextvars import ContextVar, Token
 from typing import Any, NamedTuple
 
 from portable_nn.backend.errors import ArgumentError
@@ -35,8 +34,7 @@ compute_precision = _compute.get
 emulated_precision = _emulated.get
 
 
-@contextmanager
-def computing_in(name: str | None, *, emulate: bool = False) -> Iterator[None]:
+class computing_in(ContextDecorator):
     """Let products compute in a format, or in what the context says already for None; see `portable_nn.precision`.
 
     Raises
@@ -44,19 +42,24 @@ def computing_in(name: str | None, *, emulate: bool = False) -> Iterator[None]:
     ArgumentError
         There is no such format.
     """
-    if name is None:
-        yield
-        return
-    if name != "float32" and name not in FORMATS:
-        raise ArgumentError(f'a precision among "float32", {", ".join(map(repr, FORMATS))}', repr(name),
-                            'pass one of them, such as "bfloat16"')
-    chosen = None if name == "float32" else name
-    tokens = _compute.set(chosen), _emulated.set(chosen if emulate else None)
-    try:
-        yield
-    finally:
-        _compute.reset(tokens[0])
-        _emulated.reset(tokens[1])
+
+    def __init__(self, name: str | None, *, emulate: bool = False) -> None:
+        if name is not None and name != "float32" and name not in FORMATS:
+            raise ArgumentError(f'a precision among "float32", {", ".join(map(repr, FORMATS))}', repr(name),
+                                'pass one of them, such as "bfloat16"')
+        self._keeps, self._chosen = name is None, None if name == "float32" else name
+        self._emulated = self._chosen if emulate else None
+        self._tokens: list[tuple[Token, Token]] = []
+
+    def __enter__(self) -> None:
+        if not self._keeps:
+            self._tokens.append((_compute.set(self._chosen), _emulated.set(self._emulated)))
+
+    def __exit__(self, *error: object) -> None:
+        if not self._keeps:
+            compute, emulated = self._tokens.pop()
+            _compute.reset(compute)
+            _emulated.reset(emulated)
 
 
 def rounded(x: Any, name: str) -> Any:

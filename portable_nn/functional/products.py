@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 from portable_nn.autodiff.custom import custom_gradient
@@ -13,8 +13,7 @@ from portable_nn.backend.namespace import array_namespace
 from portable_nn.kernels import registry
 
 
-@contextmanager
-def precision(name: str, *, emulate: bool = False) -> Iterator[None]:
+def precision(name: str, *, emulate: bool = False) -> AbstractContextManager[None]:
     """Within this context matrix products may compute in a lower precision, where the device is faster at it.
 
     Parameters, their gradients, optimiser states, losses and statistics stay float32; so do sums. What is rounded are
@@ -51,7 +50,12 @@ def precision(name: str, *, emulate: bool = False) -> Iterator[None]:
     ...     functional.linear(x, x, None, activation=None)
     array([[1.]], dtype=float32)
     """
-    with contexts.computing_in(name, emulate=emulate), registry.disabled() if emulate else nullcontext():
+    return _emulated(name) if emulate else contexts.computing_in(name)
+
+
+@contextmanager
+def _emulated(name: str) -> Iterator[None]:
+    with contexts.computing_in(name, emulate=True), registry.disabled():
         yield
 
 
