@@ -125,42 +125,49 @@ def test_lengths(gpu: Any, cudnn: Any, name: str, causal: bool, lead: tuple, rng
             assert length > 0 or not any(read(x)[row].any() for x in got)
 
 
-def shown_mask(stream: Stream, p: float, name: str, causal: bool = False) -> np.ndarray:
+def shown_mask(gpu: Any, name: str, lengths: Any, **options: Any) -> np.ndarray:
     """Which weights (2, 3, 64, 64) cuDNN keeps: with equal scores and values of one key each, results show it."""
-    import cupy
-
-    zeros, value = cupy.zeros((2, 3, 64, 16), dtype="f"), np.broadcast_to(np.eye(64, dtype="f"), (2, 3, 64, 64))
+    zeros = gpu.asarray(np.zeros((2, 3, 64, 16), "f"))
+    value = gpu.asarray(np.ascontiguousarray(np.broadcast_to(np.eye(64, dtype="f"), (2, 3, 64, 64))))
     with precision(name):
-        shown = functional.attention(zeros, zeros, cupy.asarray(value), None, causal=causal, scale=1.0, dropout_p=p,
-                                     stream=stream)
-    seen = np.tri(64) if causal else np.ones((64, 64))
-    np.testing.assert_allclose(read(shown) * seen.sum(-1)[:, None] * (1 - p), read(shown) > 0, rtol=0.02)
-    return read(shown) > 0
+        shown = read(functional.attention(zeros, zeros, value, lengths, scale=1.0, **options))
+    seen = np.tri(64) if options["causal"] else np.ones((64, 64))
+    seen = seen if lengths is None else seen * (np.arange(64) < lengths.get()[:, None, None, None])
+    share = seen.sum(-1, keepdims=True) * (1 - options["dropout_p"])
+    np.testing.assert_allclose(shown * share, shown > 0, rtol=0.02)
+    assert abs((shown > 0).sum() / (seen * np.ones(shown.shape)).sum() - (1 - options["dropout_p"])) < 0.03
+    return shown > 0
+
+
+@pytest.mark.parametrize("name", HALVES)
+def test_dropout_is_keyed(gpu: Any, cudnn: Any, name: str) -> None:
+    """Of one seed, path, step, call and rank, it is one mask; of others it has nothing to do with that."""
+    stream, p = Stream(7, "encoder.self_attn", step=3, call=1), 0.25
+    keep = shown_mask(gpu, name, None, causal=False, dropout_p=p, stream=stream)
+    np.testing.assert_array_equal(keep, shown_mask(gpu, name, None, causal=False, dropout_p=p, stream=stream))
+    for other in ({"step": 4}, {"call": 2}, {"path": "decoder"}, {"rank": 1}, {"seed": 8}):
+        found = shown_mask(gpu, name, None, causal=False, dropout_p=p, stream=stream._replace(**other))
+        assert abs((found == keep).mean() - (p * p + (1 - p) ** 2)) < 0.03
 
 
 @pytest.mark.parametrize("name", HALVES)
 @pytest.mark.parametrize("padded", [False, True])
 def test_dropout(gpu: Any, cudnn: Any, name: str, padded: bool, rng: np.random.Generator) -> None:
-    """One mask forward and backward; another for another step, call, path, rank or seed; its share is p."""
-    stream, p = Stream(7, "encoder.self_attn", step=3, call=1), 0.25
-    keep = shown_mask(stream, p, name)
-    assert abs(keep.mean() - (1 - p)) < 0.02
-    np.testing.assert_array_equal(shown_mask(stream, p, name, causal=True), keep & np.tri(64, dtype=bool))
-    for other in ({"step": 4}, {"call": 2}, {"path": "decoder"}, {"rank": 1}, {"seed": 8}):
-        assert abs((shown_mask(stream._replace(**other), p, name) == keep).mean() - (p * p + (1 - p) ** 2)) < 0.03
-    arrays, (g, g64) = make(rng, ((2, 3), 64, 64, 16, 64), name)
+    """The mask that results show is that of values and gradients, causal and padded."""
     lengths = np.asarray([50, 64]) if padded else None
+    given = None if lengths is None else gpu.asarray(lengths)
+    options = {"causal": True, "dropout_p": 0.25, "stream": Stream(7, "encoder.self_attn", step=3, call=1)}
+    keep = shown_mask(gpu, name, given, **options)
+    arrays, (g, g64) = make(rng, ((2, 3), 64, 64, 16, 64), name)
     tensors = [Tensor(x, requires_grad=True) for x, _ in arrays]
     with precision(name):
-        out = functional.attention(*tensors, None if lengths is None else gpu.asarray(lengths), causal=True,
-                                   scale=0.25, dropout_p=p, stream=stream)
+        out = functional.attention(*tensors, given, scale=0.25, **options)
     out.backward(g)
     hosts = [Tensor(x, requires_grad=True) for _, x in arrays]
     weights = functional.attention_weights(*hosts[:2], lengths, causal=True, scale=0.25)
-    wanted = (weights * (keep / (1 - p))) @ hosts[2]
+    wanted = (weights * (keep / 0.75)) @ hosts[2]
     wanted.backward(g64)
-    compare((out.data, *(t.grad for t in tensors)), [x.numpy() if isinstance(x, Tensor) else x for x in (
-        wanted, *(t.grad for t in hosts))], name, 2)
+    compare((out.data, *(t.grad for t in tensors)), [wanted.numpy(), *(t.grad for t in hosts)], name, 2)
 
 
 def test_recorded_in_a_graph(gpu: Any, cudnn: Any, rng: np.random.Generator) -> None:
