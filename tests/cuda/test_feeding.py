@@ -128,6 +128,22 @@ def test_a_batch_that_fails_half_way_is_waited_for(gpu: Any) -> None:
     feed._sender._stream.synchronize()
 
 
+def test_a_sender_that_goes_waits_for_its_copies(gpu: Any) -> None:
+    """Pinned memory belongs to a pool: the next to get it would write to what is still to be copied."""
+    import cupy
+
+    sender = prefetching.make_sender("cuda:0")
+    x = np.arange(1000, dtype=np.float32)
+    sender.begin()
+    out = sender.send(x, x.dtype)
+    event = sender.end()
+    del sender
+    for _ in range(4):
+        np.frombuffer(cupy.cuda.alloc_pinned_memory(x.nbytes), np.uint8)[...] = 0xFF
+    cupy.cuda.get_current_stream().wait_event(event)
+    np.testing.assert_array_equal(to_numpy(out), x)
+
+
 @pytest.mark.parametrize("kept", [True, False])
 def test_fit_learns_the_same(gpu: Any, kept: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(prefetching, "SHARE", 0.25 if kept else 0.0)

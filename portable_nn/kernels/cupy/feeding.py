@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections import deque
+from contextlib import suppress
 from typing import Any
 
 import cupy
@@ -10,6 +12,7 @@ import numpy as np
 
 from portable_nn.backend.devices import working_on
 from portable_nn.kernels.cupy.launch import empty
+from portable_nn.kernels.cupy.uploads import recorded
 from portable_nn.kernels.registry import register
 
 
@@ -28,14 +31,13 @@ class Sender:
         self.device = device
         with working_on(device):
             self._stream = cupy.cuda.Stream(non_blocking=True)
-        self._event: Any = None
         self._made: list[Any] = []  # arrays of the batch under way
         self._pinned: list[Any] = []
         self._sent: deque[tuple[Any, list[Any]]] = deque()  # pinned memory, until its copy is done
 
     def begin(self) -> None:
         """Begin a batch."""
-        self._stream.wait_event(cupy.cuda.get_current_stream().record())
+        self._stream.wait_event(recorded(cupy.cuda.get_current_stream()))
         self._made, self._pinned = [], []
 
     def send(self, x: np.ndarray, dtype: np.dtype) -> Any:
@@ -54,7 +56,7 @@ class Sender:
 
     def end(self) -> Any:
         """End the batch; returns what `take` is to be given."""
-        event, self._made = self._stream.record(), []
+        event, self._made = recorded(self._stream), []
         self._sent.append((event, self._pinned))
         while len(self._sent) > 4:
             done, _ = self._sent.popleft()
@@ -66,6 +68,11 @@ class Sender:
         made = self._made
         self.take(self.end())
         made.clear()
+
+    def __del__(self) -> None:
+        if not sys.is_finalizing() and getattr(self, "_sent", None):
+            with suppress(Exception):  # CuPy would give pinned memory away that copies are still to be made from
+                self._stream.synchronize()
 
     @staticmethod
     def take(event: Any) -> None:

@@ -13,7 +13,7 @@ from portable_nn.autodiff.tree import leaves
 from portable_nn.backend.devices import working_on
 from portable_nn.kernels.cupy import blas
 from portable_nn.kernels.cupy.exchanges import Exchange
-from portable_nn.kernels.cupy.uploads import Upload
+from portable_nn.kernels.cupy.uploads import Upload, recorded
 from portable_nn.kernels.registry import register
 
 #: Each tells what keeps steps from being recorded, or None; kernels that need something add theirs.
@@ -30,11 +30,6 @@ class RecordingStream(cupy.cuda.Stream):
         super().__init__(non_blocking=True)  # so that others may use the default stream meanwhile
         self.workspace: Any = None
         self.kept: set[Any] = set()
-
-
-def _recorded(stream: Any) -> Any:
-    """An event after what a stream has been given; it takes no time, as CuPy's own events do."""
-    return stream.record(cupy.cuda.Event(disable_timing=True))
 
 
 class Graphs:
@@ -77,17 +72,17 @@ class Graphs:
     def _aside(self, *, in_pool: bool = True) -> Iterator[None]:
         """On our stream and in our pool, after what the current stream has been given; it waits for us."""
         current = self._current()
-        self._stream.wait_event(_recorded(current))
+        self._stream.wait_event(recorded(current))
         with cupy.cuda.using_allocator(self._pool.malloc) if in_pool else _HERE, self._stream:
             yield
-        current.wait_event(_recorded(self._stream))
+        current.wait_event(recorded(self._stream))
 
     def _current(self) -> Any:
         """The current stream; if it is another than the last time it waits, as all graphs work in the same memory."""
         current = cupy.cuda.get_current_stream()
         if current is not self._last:
             if self._last is not None:
-                current.wait_event(_recorded(self._last))
+                current.wait_event(recorded(self._last))
             self._last = current
         return current
 

@@ -176,7 +176,7 @@ cuda = _submodule("cuda", {
     "get_current_stream": _device.current_stream,
     "is_available": lambda: True, "get_device_id": _device.current_device,
     "device": _submodule("cuda.device", {"Device": _device.Device}),
-    "alloc_pinned_memory": lambda size: bytearray(size), "PinnedMemory": lambda size, flags=0: bytearray(size),
+    "alloc_pinned_memory": _memory.alloc_pinned_memory, "PinnedMemory": lambda size, flags=0: bytearray(size),
     "PinnedMemoryPointer": lambda mem, offset: memoryview(mem)[offset:], "launches": _raw.launches})
 _OWN = ("annotations", "sys", "np", "Any", "ModuleType", "call", "product", "wrap")
 __all__ = [_name for _name in globals() if not _name.startswith("_") and _name not in _OWN]
