@@ -18,6 +18,7 @@ from portable_nn.functional.embedding import embedding_bag as embedding_bag
 from portable_nn.functional.likelihoods import binary_cross_entropy as binary_cross_entropy
 from portable_nn.functional.likelihoods import nll as nll
 from portable_nn.functional.linear import linear as linear
+from portable_nn.functional.linear_dropout import linear_dropout as linear_dropout
 from portable_nn.functional.losses import binary_cross_entropy_with_logits as binary_cross_entropy_with_logits
 from portable_nn.functional.losses import cross_entropy as cross_entropy
 from portable_nn.functional.losses import squared_error as squared_error

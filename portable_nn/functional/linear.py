@@ -37,7 +37,7 @@ def _backward(xp, g, x, weight, bias, activation, out, needs):
 _SLOPES = {"relu": activations.relu_slope, "sigmoid": activations.sigmoid_slope, "tanh": activations.tanh_slope}
 
 
-def _check(x, weight, bias, *, activation):
+def check_linear(x, weight, bias, *, activation, **others):
     check_floating("linear", x, weight, bias)
     shape = weight.shape
     if len(shape) != 2 or x.shape[-1:] != shape[1:] or (bias is not None and bias.shape != shape[:1]):
@@ -56,7 +56,7 @@ def _refuse(x, weight, bias):
     raise ShapeError(f"bias of shape ({weight.shape[0]},)", f"{bias.shape}", "reshape it")
 
 
-_linear = fused("linear", definition=_definition, backward=_backward, check=_check,
+_linear = fused("linear", definition=_definition, backward=_backward, check=check_linear,
                 needs_out=lambda *, activation: activation in _SLOPES)
 
 

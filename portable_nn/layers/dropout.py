@@ -52,21 +52,22 @@ class Dropout(Module):
 
     def forward(self, x: Any, onto: Any = None) -> Any:
         """The result, or the sum of it and `onto`, an array of the shape of x: a residual connection in one pass."""
-        p, stream = self._drawn()
+        p, stream = self.draw()
         if onto is not None:
             return functional.add_dropout(onto, x, p=p, stream=stream)
         return x if stream is None else functional.dropout(x, p=p, stream=stream)
 
-    def draw(self, x: Any) -> tuple[float, Stream | None]:
-        """For a layer that applies this one to x itself: the probability, and which random numbers decide, 0 and None
-        where nothing is dropped."""
+    def draw(self) -> tuple[float, Stream | None]:
+        """For a layer that applies this one itself: the probability, and which random numbers decide; 0 and None where
+        nothing is dropped."""
+        return (self.p, self.next_stream()) if self.training and self.p else (0.0, None)
+
+    def observed(self, x: Any) -> Any:
+        """x, once such a layer has it: what a summary shows as this one's output."""
         frame = current_frame()
         if frame is not None and frame.observer is not None:
             frame.observer(self, x)
-        return self._drawn()
-
-    def _drawn(self) -> tuple[float, Stream | None]:
-        return (self.p, self.next_stream()) if self.training and self.p else (0.0, None)
+        return x
 
     def extra_repr(self) -> str:
         return f"p={self.p}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from portable_nn import functional
+from portable_nn.layers.dropout import Dropout
 from portable_nn.layers.initializers import torch_uniform
 from portable_nn.layers.module import Module
 from portable_nn.layers.parameter import Parameter
@@ -43,9 +44,17 @@ class Linear(Module):
         self.weight = Parameter((out_features, in_features), torch_uniform(self.in_features))
         self.bias = Parameter((out_features,), torch_uniform(self.in_features)) if bias else None
 
-    def forward(self, x: Any, activation: str | None = None) -> Any:
-        """`activation`, as `functional.linear` takes it, is computed with the product, for a layer around this one."""
-        return functional.linear(x, self.weight, self.bias, activation=activation)  # (..., I) -> (..., O)
+    def forward(self, x: Any, activation: str | None = None, dropout: Any = None) -> Any:
+        """For a layer around this one: `activation`, as `functional.linear` takes it, is computed with the product, and
+        `dropout`, a Dropout of that layer's, with both."""
+        p, stream = dropout.draw() if isinstance(dropout, Dropout) else (0.0, None)
+        if stream is None:
+            y = functional.linear(x, self.weight, self.bias, activation=activation)  # (..., I) -> (..., O)
+        else:
+            y = functional.linear_dropout(x, self.weight, self.bias, activation=activation, p=p, stream=stream)
+        if dropout is None:
+            return y
+        return dropout.observed(y) if isinstance(dropout, Dropout) else dropout(y)
 
     def extra_repr(self) -> str:
         return f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}"

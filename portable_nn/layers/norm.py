@@ -65,7 +65,10 @@ class Norm(Module):
             return functional.layer_norm(x, self.weight, self.bias, eps=self.eps)
         if plus is not None and dropout is not None and not isinstance(dropout, Dropout):
             plus, dropout = dropout(plus), None  # some other module in its place
-        p, stream = (0.0, None) if plus is None or dropout is None else dropout.draw(plus)
+        p, stream = 0.0, None
+        if plus is not None and dropout is not None:
+            p, stream = dropout.draw()
+            dropout.observed(plus)
         return functional.add_norm(x, plus, self.weight, self.bias, norm=self.norm, eps=self.eps, p=p, stream=stream,
                                    both=both)
 

@@ -74,7 +74,7 @@ class TransformerDecoderLayer(Module):
         return self.norm3(x, self._feed_forward(x), self.dropout3)
 
     def _feed_forward(self, x: Any) -> Any:
-        return self.linear2(self.dropout(self.linear1(x, activation=self.activation)))
+        return self.linear2(self.linear1(x, activation=self.activation, dropout=self.dropout))
 
     def extra_repr(self) -> str:
         return f"activation={self.activation!r}, norm_first={self.norm_first}"

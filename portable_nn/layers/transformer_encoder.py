@@ -86,7 +86,7 @@ class TransformerEncoderLayer(Module):
         return self.norm2(x, self._feed_forward(x), self.dropout2)
 
     def _feed_forward(self, x: Any) -> Any:
-        return self.linear2(self.dropout(self.linear1(x, activation=self.activation)))
+        return self.linear2(self.linear1(x, activation=self.activation, dropout=self.dropout))
 
     def extra_repr(self) -> str:
         return f"activation={self.activation!r}, norm_first={self.norm_first}"

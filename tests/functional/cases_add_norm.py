@@ -1,4 +1,4 @@
-"""Calls of add_dropout and add_norm: (operation, name, make, options) each, see `cases`."""
+"""Calls of add_dropout, add_norm and linear_dropout: (operation, name, make, options) each, see `cases`."""
 
 from __future__ import annotations
 
@@ -35,4 +35,16 @@ def _norms(norm: str) -> list[tuple]:
             for name, value in arguments.items() for way in (ways if name in ("rows", "deep", "blocks") else ways[:1])]
 
 
-CALLS = [*_sums(), *_norms("layer"), *_norms("rms")]
+def _linear() -> list[tuple]:
+    def make(*lead: int, bias: bool = True, features: tuple[int, int] = (5, 6)) -> Callable[..., tuple]:
+        i, o = features
+        return lambda rng: (rng.standard_normal((*lead, i)), rng.standard_normal((o, i)),
+                            rng.standard_normal(o) if bias else None)
+
+    arguments = {"rows": make(4), "deep": make(2, 3, features=(3, 16)), "no bias": make(4, bias=False),
+                 "empty": make(0), "blocks": make(300, features=(2, 530))}
+    return [("linear_dropout", f"{name} {activation}", value, {"activation": activation, "p": 0.3, "stream": STREAM})
+            for name, value in arguments.items() for activation in ("gelu", "relu", "tanh", None)]
+
+
+CALLS = [*_sums(), *_norms("layer"), *_norms("rms"), *_linear()]

@@ -13,6 +13,7 @@ from portable_nn.kernels.cupy import (  # noqa: F401  (each registers its kernel
     graphs,
     gru,
     linear,
+    linear_dropout,
     losses,
     lstm,
     mean_losses,

@@ -39,7 +39,7 @@ def _finish(y: Any, bias: Any, out: Any, activation: str | None) -> None:
         kernel("dense", "bias_activation", char)(grid, (across, down), arguments)
 
 
-def _factors(x: Any, weight: Any, bias: Any) -> tuple[Any, Any, Any, str | None]:
+def factors(x: Any, weight: Any, bias: Any) -> tuple[Any, Any, Any, str | None]:
     """x as a matrix, weight and bias, as they are multiplied, and what products of float32 compute in."""
     rows = x if x.ndim == 2 else x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
     bias = None if bias is None else contiguous(bias)
@@ -61,7 +61,7 @@ def _run(rows: Any, weight: Any, bias: Any, activation: str | None, precision: s
 
 
 def forward(x: Any, weight: Any, bias: Any, *, activation: str | None) -> tuple[Any, Any]:
-    rows, factor, added, precision = _factors(x, weight, bias)
+    rows, factor, added, precision = factors(x, weight, bias)
     out, kept = _run(rows, factor, added, activation, precision)
     dtypes = x.dtype, weight.dtype, weight.dtype if bias is None else bias.dtype
     saved = rows, factor, None if activation is None else kept, activation, x.shape, precision, dtypes
@@ -69,18 +69,25 @@ def forward(x: Any, weight: Any, bias: Any, *, activation: str | None) -> tuple[
 
 
 def infer(x: Any, weight: Any, bias: Any, *, activation: str | None) -> Any:
-    rows, factor, added, precision = _factors(x, weight, bias)
+    rows, factor, added, precision = factors(x, weight, bias)
     out = _run(rows, factor, added, activation, precision)[0]
     return out if x.ndim == 2 else out.reshape(*x.shape[:-1], weight.shape[0])
 
 
 def backward(xp: Any, g: Any, saved: Any, needs: Any) -> tuple:
     rows, weight, kept, activation, shape, precision, dtypes = saved
-    g, g_weight, g_bias = g.reshape(rows.shape[0], weight.shape[0]), None, None
+    g, g_bias = g.reshape(rows.shape[0], weight.shape[0]), None
     g = converted(g, rows.dtype)
     if activation is not None:
         g, g_bias = _before_activation(g, kept, activation, dtypes[2] if needs[2] else None)
-    elif needs[1] and needs[2] and dtypes[1] == dtypes[2]:
+    return gradients(g, g_bias, rows, weight, shape, precision, dtypes, needs)
+
+
+def gradients(g: Any, g_bias: Any, rows: Any, weight: Any, shape: tuple, precision: str | None, dtypes: tuple,
+              needs: tuple) -> tuple:
+    """Those of x, weight and bias from the cotangent of what the product made, and that of the bias if it is known."""
+    g_weight = None
+    if needs[1] and needs[2] and g_bias is None and dtypes[1] == dtypes[2]:
         g_weight, g_bias = product_and_sums(g.T, rows, precision, dtypes[1]) or (None, None)
     if needs[2] and g_bias is None:
         g_bias = sum_rows(g, dtypes[2])
