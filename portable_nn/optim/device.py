@@ -23,14 +23,14 @@ from portable_nn.optim.latch import Report
 
 
 class DeviceRun(Run):
-    """A `Run` whose gradients are read where the backward pass left them; row-sparse ones too, of a table by itself.
+    """A `Run` whose gradients are read where the backward pass left them; row-sparse ones too.
 
     Parameters
     ----------
     operation : str
         The optimiser's.
     takes_rows : bool
-        Whether the one parameter is a table with row-sparse gradients.
+        Whether the parameters are tables with row-sparse gradients.
     """
 
     def __init__(self, parameters: list[Any], moments: tuple[str, ...], operation: str, *,
@@ -49,11 +49,12 @@ class DeviceRun(Run):
             values, moments, operation=self.operation)
 
     def checked(self, gradients: list[Any]) -> list[Any]:
-        g = gradients[0]
-        if not (self.takes_rows and isinstance(g, RowSparse)):
-            return super().checked(gradients)
-        check_gradient(self.parameters[0], g, takes_rows=True)
-        return gradients
+        raw = super().checked([None if isinstance(g, RowSparse) else g for g in gradients])
+        for i, g in enumerate(gradients):
+            if isinstance(g, RowSparse):
+                check_gradient(self.parameters[i], g, takes_rows=self.takes_rows)
+                raw[i] = g
+        return raw
 
     @staticmethod
     def _raw(gradient: Any) -> Any:
@@ -63,11 +64,15 @@ class DeviceRun(Run):
         self.present = [i for i, g in enumerate(gradients) if g is not None]
         counts = {step: row for row, step in enumerate(dict.fromkeys(self.steps[i] for i in self.present))}
         self.rows = [counts[self.steps[i]] for i in self.present]
-        if self.present and isinstance(gradients[0], RowSparse):
-            self.arena.load_rows(gradients[0].indices, gradients[0].rows)
-        else:
-            self.arena.load([(gradients[i], self.offsets[i], row)
-                             for i, row in zip(self.present, self.rows, strict=True)])
+        pieces: list[Any] = []
+        rows: list[Any] = []
+        for i, row in zip(self.present, self.rows, strict=True):
+            g, begin = gradients[i], self.offsets[i]
+            if isinstance(g, RowSparse):
+                rows.append((g.indices, g.rows, g.shape[0], begin, row))
+            else:
+                pieces.append((g, begin, row))
+        self.arena.load(pieces, rows)
 
     def numbers(self, options: Any) -> list[tuple[float, ...]]:
         """What the kernels are to know of this step's hyper-parameters, one tuple for each row."""

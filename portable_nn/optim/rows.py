@@ -109,7 +109,7 @@ def set_rows(values: Any, indices: Any, rows: Any) -> Any:
 
 def make_runs(parameters: list[Any], moments: tuple[str, ...], operation: str, *, takes_rows: bool,
               on_device: bool) -> list[Run]:
-    """The runs of one parameter group; tables that will have row-sparse gradients get one each, if rows will do.
+    """The runs of one parameter group; tables that will have row-sparse gradients are apart, if rows will do.
 
     They are `DeviceRun`s where `on_device` says that all parameters of the optimiser are on one device with kernels.
     """
@@ -117,8 +117,7 @@ def make_runs(parameters: list[Any], moments: tuple[str, ...], operation: str, *
     others = [p for p in parameters if not (takes_rows and p.row_sparse)]
     if not on_device:
         return [*separate.make_runs(others, moments), *(RowRun([table], moments) for table in tables)]
-    kinds: dict[str, list[Any]] = {}
-    for p in others:
-        kinds.setdefault(str(p.data.dtype), []).append(p)
-    return [*(DeviceRun(same, moments, operation) for same in kinds.values()),
-            *(DeviceRun([table], moments, operation, takes_rows=True) for table in tables)]
+    kinds: dict[tuple[bool, str], list[Any]] = {}
+    for p in [*others, *tables]:
+        kinds.setdefault((takes_rows and p.row_sparse, str(p.data.dtype)), []).append(p)
+    return [DeviceRun(same, moments, operation, takes_rows=sparse) for (sparse, _), same in kinds.items()]

@@ -129,6 +129,46 @@ def test_rows(gpu: Any, kind: str, clip: float | None) -> None:
         np.testing.assert_allclose(y, x, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("kind", ["SGD", "SparseAdam"])
+def test_rows_of_several_tables(gpu: Any, kind: str, order: int) -> None:
+    """Of many tables of several widths, in one launch; some without a gradient, or with a dense one, some behind."""
+    shapes = [(9, 4), (7, 5), (1, 1), (30, 260), (0, 3), *((6, 3 + i) for i in range(6))]
+    found = []
+    for device in ("cpu", "cuda:0"):
+        rng = np.random.default_rng(0)
+        tables = parameters(device, "float32", shapes)
+        for table in tables:
+            table.row_sparse = True
+        optimizer = getattr(optim, kind)(tables, lr=0.1)
+        for step in range(3):
+            gradients: list[Any] = []
+            for number, shape in enumerate(shapes):
+                count = int(rng.integers(1, 40)) if shape[0] else 0
+                indices, rows = rng.integers(0, max(shape[0], 1), count), rng.normal(size=(count, shape[1]))
+                g = moved(rng.normal(size=shape).astype(np.float32), device) if number == step + 5 else RowSparse(
+                    moved(indices, device), moved(rows.astype(np.float32), device), shape)
+                gradients.append(None if (number + step) % 4 == 3 else g)
+            optimizer.step(gradients)
+        found.append([to_numpy(table.data) for table in tables])
+    for x, y in zip(*found, strict=True):
+        np.testing.assert_allclose(y, x, rtol=1e-4, atol=1e-5)
+
+
+def test_the_table_at_fault_is_named(gpu: Any) -> None:
+    tables = parameters("cuda:0", "float32", [(3, 4), (5, 4)])
+    for table in tables:
+        table.row_sparse = True
+    optimizer = optim.SGD(tables, lr=0.1)
+    latch = optimizer.make_latch()
+    rows = np.zeros((40, 4), dtype=np.float32)
+    bad = rows.copy()
+    bad[3, 1] = np.nan
+    indices = moved(np.arange(40) % 3, "cuda:0")
+    optimizer.step([RowSparse(indices, moved(rows, "cuda:0"), (3, 4)),
+                    RowSparse(indices, moved(bad, "cuda:0"), (5, 4))], latch=latch)
+    assert latch.report()[2] == 1
+
+
 def test_the_latch_over_two_dtypes_and_missing_gradients(gpu: Any) -> None:
     import cupy
 

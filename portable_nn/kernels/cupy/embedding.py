@@ -6,7 +6,7 @@ from typing import Any
 
 from portable_nn.autodiff.engine import Leaf
 from portable_nn.kernels.cupy.launch import as_int64, contiguous, empty, is_floating, kernel, rows
-from portable_nn.kernels.cupy.scatter import ALONE, FEW, Bags, RowSums, sum_by_index
+from portable_nn.kernels.cupy.scatter import ALONE, FEW, Bags, sum_by_index, sum_rows
 from portable_nn.kernels.cupy.scatter import supports as scatter_supports
 from portable_nn.kernels.registry import register
 
@@ -56,7 +56,7 @@ def embedding_bag_backward(xp: Any, g: Any, saved: Any, needs: Any, parents: Any
 def _gradient(indices: Any, g: Any, size: int, parent: Any, bags: Bags = ALONE) -> Any:
     """The gradient of a table, which is left to be written by whoever needs it where nobody else computes with it."""
     if type(parent) is Leaf and 0 < indices.size <= FEW and g.size and size:
-        return RowSums(indices, g, size, bags)
+        return sum_rows([(indices, g, size, bags)])[0]
     return sum_by_index(indices, g, size, bags)
 
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import Any
 
 import cupy
 import numpy as np
 
 from portable_nn.backend.devices import to_numpy
-from portable_nn.kernels.cupy.launch import SCALARS, contiguous, is_floating, kernel, rows
-from portable_nn.kernels.cupy.scatter import RowSums
+from portable_nn.kernels.cupy.launch import SCALARS, contiguous, is_floating, kernel
+from portable_nn.kernels.cupy.scatter import ALONE, MOST, RowSums, sum_rows
 from portable_nn.kernels.cupy.uploads import Upload
 from portable_nn.kernels.registry import register
 
@@ -17,6 +18,8 @@ from portable_nn.kernels.registry import register
 PIECES, THREADS, CHUNK, WIDTH = 96, 256, 2048, 12
 TABLE = np.dtype([("gradient", "u8", PIECES), ("begin", "i8", PIECES), ("size", "i8", PIECES),
                   ("first_block", "i4", PIECES), ("row", "i4", PIECES), ("index", "u8", PIECES), ("count", "i8")])
+ROW_TABLE = np.dtype([("sums", "u8", MOST), ("index", "u8", MOST), ("begin", "i8", MOST), ("size", "i8", MOST),
+                      ("row", "i4", MOST)])
 TOTAL, FROZEN, BAD_STEP, BAD_LOSS, BAD_ELEMENT, SCALE = 0, 5, 6, 7, 8, 9
 RECORD, SETTINGS = 16, 8
 ADAM, AMSGRAD, DESCENT, MOMENTUM, NESTEROV, RMSPROP, LION = 0, 1, 2, 3, 4, 5, 9
@@ -59,7 +62,7 @@ class Arena:
         self.char = values.dtype.char
         self._arrays = (values, *moments, *[0] * (3 - len(moments)))
         self._kept: list[tuple[Any, int, int]] = []
-        self._rows: Any = None
+        self._sums: list[list[tuple[Any, int, int]]] = []  # of row-sparse ones, those of a launch together
         self._inspected: list[tuple[np.ndarray, int]] | None = None
 
     @property
@@ -70,7 +73,7 @@ class Arena:
     def _looked(self) -> list[tuple[np.ndarray, int]]:
         """The tables of the launches that look at the gradients, with their blocks."""
         if self._inspected is None:
-            self._inspected = _tables([*self._kept, *([] if self._rows is None else [(self._rows, 0, 0)])], read=True)
+            self._inspected = _tables([*self._kept, *chain(*self._sums)], read=True)
         return self._inspected
 
     def rule_of(self, options: dict[str, Any]) -> int:
@@ -83,17 +86,17 @@ class Arena:
             return RMSPROP + 2 * bool(options["centered"]) + bool(options["momentum"])
         return LION
 
-    def load(self, pieces: list[tuple[Any, int, int]]) -> None:
-        """Take this step's gradients, each with its first element in the run and its row of numbers."""
-        self._rows = self._inspected = None
+    def load(self, pieces: list[tuple[Any, int, int]], rows: list[tuple[Any, Any, int, int, int]]) -> None:
+        """Take this step's gradients, each with its first element in the run and its row of numbers; row-sparse ones as
+        indices (n,), rows (n, D), which are summed where indices are the same, and the size of the table."""
+        self._inspected = None
         self._kept = [(g if isinstance(g, RowSums) else contiguous(g), begin, row)
                       for g, begin, row in pieces if g.size]
-
-    def load_rows(self, indices: Any, rows: Any) -> None:
-        """Take this step's row-sparse gradient: (n,) and (n, D). Rows of one index are summed in their order."""
-        self._kept, self._inspected = [], None
-        size = self._arrays[0].size // rows.shape[1] if rows.size else 0
-        self._rows = RowSums(indices, rows, size) if size else None
+        found = [part for part in rows if part[1].size and part[2]]
+        self._sums = []
+        for i in range(0, len(found), MOST):
+            sums = sum_rows([(indices, x, size, ALONE) for indices, x, size, _, _ in found[i:i + MOST]])
+            self._sums.append([(x, begin, row) for x, (*_, begin, row) in zip(sums, found[i:], strict=False)])
 
     def inspect(self, start: int, squares: int, bad: int) -> None:
         """Write a sum of squares and the first bad element of each block to these addresses of doubles."""
@@ -104,10 +107,11 @@ class Arena:
     def update(self, rule: int, scalars: Any, record: Any) -> None:
         """Update all parameters that have a gradient."""
         record = 0 if record is None else record
-        if self._rows is not None:
-            sums, (size, width) = self._rows, self._rows.shape
-            rows(kernel("optimizers", "update_rows", self.char), sums.values.shape[0], width,
-                 (sums.values, sums.index, sums.values.shape[0], size, width, rule, *self._arrays, scalars, record))
+        for launch in self._sums:
+            places = max(sums.values.shape[0] for sums, _, _ in launch)
+            kernel("optimizers", "update_rows", self.char)(
+                (-(-places // 4), 1, len(launch)), (32, 4),
+                (_row_table(launch), rule, *self._arrays, scalars, record))
         for table, blocks in _tables(self._kept):
             kernel("optimizers", "update", self.char)((blocks,), (THREADS,),
                                                       (table, rule, *self._arrays, scalars, record))
@@ -134,6 +138,17 @@ def _table(pieces: list[tuple[Any, int, int]], read: bool) -> tuple[np.ndarray, 
     table["index"][0, :count] = [g.index.data.ptr if isinstance(g, RowSums) else 0 for g, _, _ in pieces]
     table["count"] = count
     return table, blocks
+
+
+def _row_table(pieces: list[tuple[RowSums, int, int]]) -> np.ndarray:
+    """As `_table`, of row-sparse gradients."""
+    table, count = np.zeros(1, dtype=ROW_TABLE), len(pieces)
+    table["sums"][0, :count] = [sums.values.data.ptr for sums, _, _ in pieces]
+    table["index"][0, :count] = [sums.index.data.ptr for sums, _, _ in pieces]
+    table["begin"][0, :count] = [begin for _, begin, _ in pieces]
+    table["size"][0, :count] = [sums.shape[0] for sums, _, _ in pieces]
+    table["row"][0, :count] = [row for _, _, row in pieces]
+    return table
 
 
 class StepNumbers:

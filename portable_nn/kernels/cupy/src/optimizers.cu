@@ -60,6 +60,13 @@ DEVICE void gather(double& sum, double& first) {
     first = firsts[0];
 }
 
+// Which element of a table it is that stands at `place` of the sums of its rows; of a gradient without an index, that one.
+DEVICE int64 element_of(const int* index, int64 place) {
+    if (!index) return place;
+    const int width = index[1];
+    return static_cast<int64>(index[INDEX_KEYS + place / width]) * width + place % width;
+}
+
 // Of each block the sum of squares, and the first element that is not finite, counted from `start`.
 KERNEL inspect(Pieces pieces, int64 start, double* squares, double* bad) {
     int block = blockIdx.x, piece = piece_of(pieces, block);
@@ -73,7 +80,7 @@ KERNEL inspect(Pieces pieces, int64 start, double* squares, double* bad) {
     for (; place < stop; place += THREADS) {
         real g = load(gradient + place);
         sum += g * g;
-        if (!is_finite(g)) first = fmin(first, static_cast<double>(pieces.index[piece] ? base : base + place));
+        if (!is_finite(g)) first = fmin(first, static_cast<double>(base + element_of(pieces.index[piece], place)));
     }
     double total = sum;
     gather(total, first);
@@ -286,15 +293,25 @@ KERNEL update(Pieces pieces, int64 rule, scalar* values, scalar* first, scalar* 
               scalars + pieces.row[piece] * WIDTH);
 }
 
-// As `update`, for the rows alone that have a gradient: of sums as `sum_few` leaves them, with their index.
-ROW_KERNEL update_rows(const scalar* sums, const int* index, int64 places, int64 size, int64 width, int64 rule,
-                       scalar* values, scalar* first, scalar* second, scalar* third, const real* scalars,
-                       const double* record) {
-    const int64 place = row_of_thread();
-    if (place >= places || (record && record[APPLY] == 0)) return;
-    const int64 row = row_of_place(index, place, size);
+// Sums of rows as `sum_few` leaves them, with their index, for each layer of blocks (z).
+struct Tables {
+    const scalar* sums[8];
+    const int* index[8];
+    int64 begin[8];  // first element in the run
+    int64 size[8];   // rows
+    int row[8];      // of the step scalars
+};
+
+// As `update`, for the rows alone that have a gradient; a warp for each.
+ROW_KERNEL update_rows(Tables tables, int64 rule, scalar* values, scalar* first, scalar* second, scalar* third,
+                       const real* scalars, const double* record) {
+    const int layer = blockIdx.z;
+    const int* index = tables.index[layer];
+    const int64 place = row_of_thread(), width = index[1];
+    if (place >= index[0] || (record && record[APPLY] == 0)) return;
+    const int64 row = row_of_place(index, place, tables.size[layer]);
     if (row < 0) return;
-    const Gradient gradient = {sums + place * width, nullptr, 0, 0};
-    update_by(rule, Run{{values, first, second, third}}, row * width, gradient, width % WIDE == 0, width,
-              record ? static_cast<real>(record[FACTOR]) : real(1), scalars);
+    const Gradient gradient = {tables.sums[layer] + place * width, nullptr, 0, 0};
+    update_by(rule, Run{{values, first, second, third}}, tables.begin[layer] + row * width, gradient, width % WIDE == 0,
+              width, record ? static_cast<real>(record[FACTOR]) : real(1), scalars + tables.row[layer] * WIDTH);
 }

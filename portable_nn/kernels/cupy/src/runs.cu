@@ -96,19 +96,33 @@ DEVICE void sum_block(const unsigned* keys, const int* positions, const scalar* 
     }
 }
 
+// Sums of rows that one layer of blocks (z) makes. Without an index (null) a sum goes to row `key` of `out`, a table of
+// zeros. With one, in which the keys are, it goes to the row of the place where its run begins; the rows of the other
+// places become zeros.
+struct Summing {
+    const unsigned* keys;
+    const int* positions;
+    const scalar* values;
+    scalar* out;
+    int* index;
+    int64 size, width;
+    Bags from;
+};
+struct Summings {
+    Summing of_layer[8];
+};
+
 // For a few thousand keys, in one launch: blocks of 16 warps, each of which sums the runs that begin at 32 places, the
-// last of them together if it is long. Without an index (null) a sum goes to row `key` of a table of zeros. With one, in
-// which the keys are, it goes to the row of the place where its run begins; the rows of the other places become zeros.
-extern "C" __global__ void __launch_bounds__(512) sum_few(const unsigned* keys, const int* positions,
-                                                          const scalar* values, const int64* offsets,
-                                                          const scalar* weights, int64 bags, int64 mean, scalar* out,
-                                                          int* index, int64 count, int64 size, int64 width) {
-    const Bags from = {offsets, weights, bags, count, mean};
+// last of them together if it is long.
+extern "C" __global__ void __launch_bounds__(512) sum_few(Summings summings) {
+    const auto [keys, positions, values, out, index, size, width, from] = summings.of_layer[blockIdx.z];
+    const int64 count = from.count;
     int* slots = index ? index + INDEX_KEYS + count : nullptr;
     if (index && blockIdx.x == 0 && blockIdx.y == 0 && threadIdx.x == 0 && threadIdx.y == 0) {
         index[0] = static_cast<int>(count);
         index[1] = static_cast<int>(width);
     }
+    if (static_cast<int64>(blockIdx.x) * PLACES >= count) return;
     if (aligned(width, values, out)) sum_block<WIDE>(keys, positions, values, from, out, slots, count, size, width);
     else sum_block<1>(keys, positions, values, from, out, slots, count, size, width);
 }

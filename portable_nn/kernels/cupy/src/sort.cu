@@ -133,11 +133,22 @@ DEVICE void scan_digits(unsigned* counts, unsigned* starts, int digits) {
     __syncthreads();
 }
 
-// One block of 1024 threads. `bits` is how many a key has, 1 or more.
-extern "C" __global__ void __launch_bounds__(1024) sort_few(const int64* indices, unsigned* sorted_keys,
-                                                            int* sorted_positions, int64 count, int64 size, int64 bits) {
+// What a block sorts. `bits` is how many a key has, 1 or more.
+struct Sorting {
+    const int64* indices;
+    unsigned* keys;
+    int* positions;
+    int64 count, size, bits;
+};
+struct Sortings {
+    Sorting of_block[8];
+};
+
+// Blocks of 1024 threads, each of which sorts indices of its own.
+extern "C" __global__ void __launch_bounds__(1024) sort_few(Sortings sortings) {
     __shared__ unsigned memory[MANY * EACH];  // digits counted by each warp, then what goes to another thread
     __shared__ unsigned starts[DIGITS];
+    const auto [indices, sorted_keys, sorted_positions, count, size, bits] = sortings.of_block[blockIdx.x];
     const int thread = threadIdx.x, lane = thread % 32;
     const int rounds = static_cast<int>((count + MANY - 1) / MANY), first = thread / 32 * 32 * rounds + lane;
     const int passes = static_cast<int>((bits + 7) / 8), width = static_cast<int>((bits + passes - 1) / passes);

@@ -60,8 +60,8 @@ class Device:
 class Graph:
     """What a stream recorded: functions that do it again, in the memory it was recorded with."""
 
-    def __init__(self, steps: list[Callable[[], None]]) -> None:
-        self.steps = steps
+    def __init__(self, steps: list[Callable[[], None]], memory: list[Any]) -> None:
+        self.steps, self._memory = steps, memory
 
     def launch(self, stream: Any = None) -> None:
         for step in self.steps:
@@ -73,7 +73,7 @@ class Graph:
 
 class Stream:
     def __init__(self, null: bool = False, non_blocking: bool = False, ptds: bool = False) -> None:
-        self.ptr = 0 if null else id(self)
+        self.ptr = 0 if null else 2 if ptds else id(self)
         self._steps: list[Callable[[], None]] | None = None
 
     def __enter__(self) -> Stream:
@@ -95,7 +95,7 @@ class Stream:
             raise RuntimeError("cannot capture on the default (legacy) stream")
         from cupy import _memory
 
-        self._steps, self._before = [], _memory.contents()
+        self._steps, self._memory, self._before = [], [], _memory.contents()
 
     def end_capture(self) -> Graph:
         """What was recorded has run here too, for shapes and views to be known: whatever it wrote to is put back."""
@@ -105,7 +105,7 @@ class Stream:
         if steps is None:
             raise CUDARuntimeError("cudaErrorIllegalState: the stream is not capturing")
         _memory.restore(self._before)
-        return Graph(steps)
+        return Graph(steps, self._memory)
 
     def synchronize(self) -> None:
         if self.is_capturing():
@@ -145,6 +145,7 @@ class Event:
 
 
 Stream.null = Stream(null=True)  # type: ignore[attr-defined]
+Stream.ptds = Stream(ptds=True)  # type: ignore[attr-defined]
 
 
 def current_stream() -> Stream:

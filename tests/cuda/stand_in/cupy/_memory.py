@@ -27,6 +27,7 @@ class Piece:
         self._before, self._after = self._whole[start - GUARD:start], self._whole[start + size:start + size + GUARD]
         self.ptr = int(self._whole.ctypes.data) + start
         _pieces[id(self._whole)] = self
+        keep(self._whole)
         self.pool.take(size)
 
     def intact(self) -> bool:
@@ -42,6 +43,19 @@ def owner(a: np.ndarray) -> Piece | None:
     while isinstance(a.base, np.ndarray):
         a = a.base
     return _pieces.get(id(a))
+
+
+def keep(memory: np.ndarray) -> None:
+    """A graph's memory stays where it is for as long as the graph: its launches may know it by address alone."""
+    from cupy._device import current_stream
+
+    if current_stream().is_capturing():
+        current_stream()._memory.append(memory)
+
+
+def all_intact() -> bool:
+    """Whether nobody has written beside a piece."""
+    return all(piece.intact() for piece in list(_pieces.values()))
 
 
 def is_taken(pointer: int) -> bool:

@@ -9,6 +9,7 @@ import numpy as np
 
 from cupy._array import ndarray
 from cupy._device import CUDARuntimeError, current_device, record
+from cupy._memory import all_intact
 from tests.cuda.emulation.build import EmulationError, compile_kernels, kind_of
 
 #: In which order the threads of a block run: `tests.cuda.emulation.build.ORDERS`. Tests set it.
@@ -55,6 +56,8 @@ class RawKernel:
             for i, x in enumerate(args):
                 if isinstance(x, ndarray) and not x._piece.intact():
                     raise EmulationError(f"{self.name} wrote outside of its argument {i}, an array {x.shape} {x.dtype}")
+            if any(isinstance(x, np.ndarray) for x in args) and not all_intact():  # addresses may be in it
+                raise EmulationError(f"{self.name} wrote outside of an array")
 
         launch()
         record(launch)
