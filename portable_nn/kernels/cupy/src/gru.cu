@@ -18,8 +18,12 @@ KERNEL __launch_bounds__(THREADS) gru_sequence(scalar* gates, const scalar* weig
         scalar* h_before, scalar* h_last, int64 steps, int64 reverse) {
     __shared__ Vector<H> vectors[2];
     const int64 row = blockIdx.x, length = length_of(lengths, row, steps);
+    const int64 by = stride_of(H, reverse), by_step = stride_of(1, reverse);
     const int q = lane_of_quad(), unit = unit_of_thread();
-    const bool active = unit < H, from_x = active && q != 2;
+    const bool active = unit < H, from_x = active && q != 2, keeps = from_x && b_n_kept;
+    scalar* own = gates + ((q == 3 ? 2 : q) * H - 2 * unit);  // 3 at further on is this lane's gate
+    int64 at = index_of(row, 0, steps, reverse) * H + unit, step = reverse ? steps - 1 : 0;
+    scalar* out = !active ? nullptr : q == 0 ? y : q == 1 ? h_before : q == 2 ? b_n_kept : nullptr;
     Weights<3, H> weights;
     weights.read(weight + unit * H, H * H, 1, active);
     const real bias = active ? (from_x ? load_or_zero(bias_ih, gate_at(0)) : real(0))
@@ -29,30 +33,25 @@ KERNEL __launch_bounds__(THREADS) gru_sequence(scalar* gates, const scalar* weig
     clear(vectors);
     __syncthreads();
     if (active && q == 0) vectors[0].set(unit, h);
-    real ahead = from_x ? load(gates + gate_at(index_of(row, 0, steps, reverse))) : real(0);
+    real ahead = from_x ? load(own + 3 * at) : real(0);
     __syncthreads();
     for (int64 k = 0; k < steps; k++) {
-        const Step now = step_of(row, k, length, steps, reverse);
+        const bool valid = step < length;
         const real given = ahead + bias, old = h;
-        if (from_x && k + 1 < steps) ahead = load(gates + gate_at(index_of(row, k + 1, steps, reverse)));
+        if (from_x && k + 1 < steps) ahead = load(own + 3 * (at + by));
         real sums[3];
         weights.multiply(vectors[k % 2], sums);
         const real all[4] = {sums[0], sums[1], sums[2], real(0)};
         const real sum = quad_scatter(all) + given;
         const real gate = gate_of(sum, false), r = quad_take(gate, 0), z = quad_take(gate, 1);
         const real b_n = quad_take(sum, 2), n = tanh_of(quad_take(sum, 3) + r * b_n);
-        if (now.valid) h = n + z * (h - n);
-        if (active) {
-            const int64 at = now.index * H + unit;
-            if (q == 0) vectors[(k + 1) % 2].set(unit, h);
-            if (q == 0) store(y + at, now.valid ? h : real(0));
-            if (b_n_kept) {
-                if (q != 2) store(gates + gate_at(now.index), q == 3 ? n : gate);
-                if (q == 2) store(b_n_kept + at, b_n);
-                if (q == 1) store(h_before + at, old);
-            }
-        }
-        __syncthreads();
+        h = valid ? n + z * (h - n) : h;
+        if (active && q == 0) vectors[(k + 1) % 2].set(unit, h);
+        __syncthreads();  // the others wait for h alone
+        if (keeps) store(own + 3 * at, q == 3 ? n : gate);
+        if (out) store(out + at, q == 2 ? b_n : q ? old : valid ? h : real(0));
+        at += by;
+        step += by_step;
     }
     if (active && q == 0) store(h_last + row * H + unit, h);
 }
@@ -62,12 +61,10 @@ struct Read {
     real gate, h, g_y;
 };
 
-DEVICE Read read_step(const scalar* gates, const scalar* b_n, const scalar* h_before, const scalar* g_y, int64 row,
-                      int64 k, int64 steps, int64 reverse) {
+DEVICE Read read_step(const scalar* gate, const scalar* b_n, const scalar* h_before, const scalar* g_y, int64 at,
+                      int64 k) {
     if (k < 0 || unit_of_thread() >= H) return {};
-    const int64 index = index_of(row, k, steps, reverse), at = index * H + unit_of_thread();
-    return {lane_of_quad() == 2 ? load(b_n + at) : load(gates + gate_at(index)), load(h_before + at),
-            load_or_zero(g_y, at)};
+    return {load(lane_of_quad() == 2 ? b_n + at : gate + 3 * at), load(h_before + at), load_or_zero(g_y, at)};
 }
 
 DEVICE Slopes slopes_of(const Read& x) {
@@ -80,33 +77,38 @@ KERNEL __launch_bounds__(THREADS) gru_sequence_back(scalar* gates, scalar* g_hid
         scalar* g_h_first, real* g_sums, int64 steps, int64 reverse) {
     __shared__ Vector<3 * H> vectors[2];
     const int64 row = blockIdx.x, length = length_of(lengths, row, steps);
+    const int64 by = stride_of(H, reverse), by_step = stride_of(1, reverse);
     const int q = lane_of_quad(), unit = unit_of_thread();
     const bool active = unit < H;
+    const int64 gate = (q == 3 ? 2 : q) * H - 2 * unit;  // and 3 at is where this lane's is
+    int64 at = index_of(row, steps - 1, steps, reverse) * H + unit, step = reverse ? 0 : steps - 1;
     Weights<1, 3 * H> weights;
     weights.read(weight + unit, 0, H, active);
     real g_h = active ? load_or_zero(g_h_last, row * H + unit) : real(0), of_steps = 0;
     clear(vectors);
-    Read current = read_step(gates, b_n, h_before, g_y, row, steps - 1, steps, reverse);
+    Read current = read_step(gates + gate, b_n, h_before, g_y, at, steps - 1);
     Slopes slopes = slopes_of(current);
-    Read ahead = read_step(gates, b_n, h_before, g_y, row, steps - 2, steps, reverse);
+    Read ahead = read_step(gates + gate, b_n, h_before, g_y, at - by, steps - 2);
     __syncthreads();
     for (int64 k = steps - 1; k >= 0; k--) {
-        const Step now = step_of(row, k, length, steps, reverse);
+        const bool valid = step < length;
         const real into = g_h + current.g_y, passing = into * slopes.keep;
         const real own = q == 0 ? slopes.r : q == 1 ? slopes.z : q == 2 ? slopes.b_n : slopes.a_n;
-        const real d = now.valid ? own * into : real(0);
+        const real d = valid ? own * into : real(0);
         if (active && q != 3) vectors[k % 2].set(q * H + unit, d);
         __syncthreads();
-        if (active && q != 2) store(gates + gate_at(now.index), d);
-        if (active && q != 3) store(g_hidden + gate_at(now.index), d);
+        real sums[1];  // first, for the others wait for what is made of it
+        weights.multiply(vectors[k % 2], sums);
+        const real sum = quad_sum(sums[0]);
+        if (active && q != 2) store(gates + gate + 3 * at, d);
+        if (active && q != 3) store(g_hidden + gate + 3 * at, d);
         of_steps += d;
         current = ahead;
         slopes = slopes_of(current);
-        ahead = read_step(gates, b_n, h_before, g_y, row, k - 2, steps, reverse);
-        real sums[1];
-        weights.multiply(vectors[k % 2], sums);
-        const real sum = quad_sum(sums[0]);
-        if (now.valid) g_h = sum + passing;
+        ahead = read_step(gates + gate, b_n, h_before, g_y, at - 2 * by, k - 2);
+        g_h = valid ? sum + passing : g_h;
+        at -= by;
+        step -= by_step;
     }
     if (active && q == 0) store(g_h_first + row * H + unit, g_h);
     if (active) g_sums[(row * 4 + q) * H + unit] = of_steps;

@@ -12,8 +12,12 @@ KERNEL __launch_bounds__(THREADS) lstm_sequence(scalar* gates, const scalar* wei
     __shared__ Vector<H> vectors[2];
     const int64 row = blockIdx.x;
     const int q = lane_of_quad(), unit = unit_of_thread(), place = q * H + unit;
-    const bool active = unit < H;
-    const int64 length = length_of(lengths, row, steps);
+    const bool active = unit < H, keeps = active && c_kept;
+    const int64 length = length_of(lengths, row, steps), by = stride_of(H, reverse), by_step = stride_of(1, reverse);
+    scalar* own = gates + (q * H - 3 * unit);  // 4 at further on is this lane's gate
+    int64 at = index_of(row, 0, steps, reverse) * H + unit, step = reverse ? steps - 1 : 0;
+    scalar* out = !active ? nullptr : q == 0 ? y : q == 1 ? h_before : nullptr;
+    real* c_out = active && q == 2 ? c_kept : nullptr;
     Weights<4, H> weights;
     weights.read(weight + unit * H, H * H, 1, active);
     const real bias = active ? load_or_zero(bias_ih, place) + load_or_zero(bias_hh, place) : real(0);
@@ -22,32 +26,26 @@ KERNEL __launch_bounds__(THREADS) lstm_sequence(scalar* gates, const scalar* wei
     clear(vectors);
     __syncthreads();
     if (active && q == 0) vectors[0].set(unit, h);
-    real ahead = active ? load(gates + index_of(row, 0, steps, reverse) * 4 * H + place) : real(0);
+    real ahead = active ? load(own + 4 * at) : real(0);
     __syncthreads();
     for (int64 k = 0; k < steps; k++) {
-        const Step now = step_of(row, k, length, steps, reverse);
+        const bool valid = step < length;
         const real from_x = ahead;
-        if (active && k + 1 < steps)
-            ahead = load(gates + index_of(row, k + 1, steps, reverse) * 4 * H + place);
+        if (active && k + 1 < steps) ahead = load(own + 4 * (at + by));
         real sums[4];
         weights.multiply(vectors[k % 2], sums);
         const real gate = gate_of(quad_scatter(sums) + from_x + bias, q == 2), old = h;
         const real i = quad_take(gate, 0), f = quad_take(gate, 1), g = quad_take(gate, 2), o = quad_take(gate, 3);
-        if (now.valid) {
-            c = f * c + i * g;
-            h = o * tanh_of(c);
-        }
-        if (active) {
-            const int64 at = now.index * H + unit;
-            if (q == 0) vectors[(k + 1) % 2].set(unit, h);
-            if (q == 0) store(y + at, now.valid ? h : real(0));
-            if (c_kept) {
-                store(gates + now.index * 4 * H + place, gate);
-                if (q == 1) store(h_before + at, old);
-                if (q == 2) c_kept[at] = c;
-            }
-        }
-        __syncthreads();
+        const real c_next = f * c + i * g, h_next = o * tanh_of(c_next);
+        c = valid ? c_next : c;
+        h = valid ? h_next : h;
+        if (active && q == 0) vectors[(k + 1) % 2].set(unit, h);
+        __syncthreads();  // the others wait for h alone
+        if (keeps) store(own + 4 * at, gate);
+        if (out) store(out + at, q ? old : valid ? h : real(0));
+        if (c_out) c_out[at] = c;
+        at += by;
+        step += by_step;
     }
     if (active && q == 0) store(h_last + row * H + unit, h);
     if (active && q == 1) store(c_last + row * H + unit, c);
@@ -58,14 +56,12 @@ struct Read {
     real gate, c_before, g_y;
 };
 
-DEVICE Read read_step(const scalar* gates, const real* c_kept, const scalar* c_first, const scalar* g_y, int64 row,
-                      int64 k, int64 steps, int64 reverse) {
-    const int q = lane_of_quad(), unit = unit_of_thread();
-    if (k < 0 || unit >= H) return {};
-    const int64 at = index_of(row, k, steps, reverse);
-    const real before = k ? c_kept[index_of(row, k - 1, steps, reverse) * H + unit]
-                          : load_or_zero(c_first, row * H + unit);
-    return {load(gates + at * 4 * H + q * H + unit), before, load_or_zero(g_y, at * H + unit)};
+DEVICE Read read_step(const scalar* gate, const real* c_kept, const scalar* c_first, const scalar* g_y, int64 at,
+                      int64 by, int64 k) {
+    if (k < 0 || unit_of_thread() >= H) return {};
+    const int64 unit = static_cast<int64>(blockIdx.x) * H + unit_of_thread();
+    const real before = k ? c_kept[at - by] : load_or_zero(c_first, unit);
+    return {load(gate + 4 * at), before, load_or_zero(g_y, at)};
 }
 
 DEVICE Slopes slopes_of(const Read& x, real c_after) {
@@ -81,37 +77,38 @@ KERNEL __launch_bounds__(THREADS) lstm_sequence_back(scalar* gates, const scalar
     const int64 row = blockIdx.x;
     const int q = lane_of_quad(), unit = unit_of_thread(), place = q * H + unit;
     const bool active = unit < H;
-    const int64 length = length_of(lengths, row, steps);
+    const int64 length = length_of(lengths, row, steps), by = stride_of(H, reverse), by_step = stride_of(1, reverse);
+    scalar* own = gates + (q * H - 3 * unit);  // 4 at further on is this lane's gate
+    int64 at = index_of(row, steps - 1, steps, reverse) * H + unit, step = reverse ? 0 : steps - 1;
     Weights<1, 4 * H> weights;
     weights.read(weight + unit, 0, H, active);
     real g_h = active ? load_or_zero(g_h_last, row * H + unit) : real(0);
     real g_c = active ? load_or_zero(g_c_last, row * H + unit) : real(0), of_steps = 0;
     clear(vectors);
-    Read current = read_step(gates, c_kept, c_first, g_y, row, steps - 1, steps, reverse);
-    Slopes slopes = slopes_of(current, active ? c_kept[index_of(row, steps - 1, steps, reverse) * H + unit]
-                                              : real(0));
-    Read ahead = read_step(gates, c_kept, c_first, g_y, row, steps - 2, steps, reverse);
+    Read current = read_step(own, c_kept, c_first, g_y, at, by, steps - 1);
+    Slopes slopes = slopes_of(current, active ? c_kept[at] : real(0));
+    Read ahead = read_step(own, c_kept, c_first, g_y, at - by, by, steps - 2);
     __syncthreads();
     for (int64 k = steps - 1; k >= 0; k--) {
-        const Step now = step_of(row, k, length, steps, reverse);
+        const bool valid = step < length;
         const real into = g_h + current.g_y, through = g_c + into * slopes.through;
-        const real own = q == 0 ? slopes.i : q == 1 ? slopes.f : q == 2 ? slopes.g : slopes.o;
-        const real d = now.valid ? own * (q == 3 ? into : through) : real(0);
+        const real slope = q == 0 ? slopes.i : q == 1 ? slopes.f : q == 2 ? slopes.g : slopes.o;
+        const real d = valid ? slope * (q == 3 ? into : through) : real(0);
         if (active) vectors[k % 2].set(place, d);
         __syncthreads();
-        if (active) store(gates + now.index * 4 * H + place, d);
+        real sums[1];  // first, for the others wait for what is made of it
+        weights.multiply(vectors[k % 2], sums);
+        const real sum = quad_sum(sums[0]);
+        if (active) store(own + 4 * at, d);
         of_steps += d;
         const real keep = slopes.keep, c_after = current.c_before;
         current = ahead;
         slopes = slopes_of(current, c_after);
-        ahead = read_step(gates, c_kept, c_first, g_y, row, k - 2, steps, reverse);
-        real sums[1];
-        weights.multiply(vectors[k % 2], sums);
-        const real sum = quad_sum(sums[0]);
-        if (now.valid) {
-            g_h = sum;
-            g_c = through * keep;
-        }
+        ahead = read_step(own, c_kept, c_first, g_y, at - 2 * by, by, k - 2);
+        g_h = valid ? sum : g_h;
+        g_c = valid ? through * keep : g_c;
+        at -= by;
+        step -= by_step;
     }
     if (active && q == 0) store(g_h_first + row * H + unit, g_h);
     if (active && q == 1) store(g_c_first + row * H + unit, g_c);

@@ -20,6 +20,9 @@ DEVICE int64 index_of(int64 row, int64 k, int64 steps, int64 reverse) {
     return row * steps + (reverse ? steps - 1 - k : k);
 }
 
+// How far to the next step, in arrays of so many elements a step.
+DEVICE int64 stride_of(int64 each, int64 reverse) { return reverse ? -each : each; }
+
 DEVICE int64 length_of(const int64* lengths, int64 row, int64 steps) { return lengths ? lengths[row] : steps; }
 
 DEVICE real load_or_zero(const scalar* p, int64 i) { return p ? load(p + i) : real(0); }
