@@ -173,6 +173,7 @@ def test_the_order_of_blocks_changes_no_sum(gpu: Any, order: int, rng: np.random
 def test_every_stream_has_a_workspace_of_its_own(gpu: Any) -> None:
     import cupy
 
+    from portable_nn.kernels.cupy.graphs import RecordingStream
     from portable_nn.kernels.cupy.workspace import COUNTERS, workspace
 
     own, streams = workspace(), [cupy.cuda.Stream(non_blocking=True) for _ in range(2)]
@@ -181,7 +182,10 @@ def test_every_stream_has_a_workspace_of_its_own(gpu: Any) -> None:
         with stream:
             found.add(workspace())
             assert workspace() in found
-    assert len(found) == 3
+    with RecordingStream() as stream:
+        found.add(workspace())
+        assert workspace() == stream.shared.ptr  # its graphs keep it
+    assert len(found) == 4
     assert workspace() == own
     assert COUNTERS >= 512  # tiles of columns that are summed in several chunks
 

@@ -22,13 +22,15 @@ _HERE = nullcontext()
 
 
 class RecordingStream(cupy.cuda.Stream):
-    """A stream that steps are recorded on. What products work in is its own, as the graphs write to it whenever and
-    wherever they are launched: they hold the stream, and what kernels add to `kept` because recorded launches need it.
+    """A stream that steps are recorded on. What products work in and blocks of a launch share is its own, as the graphs
+    write to it whenever and wherever they are launched: they hold the stream, and what kernels add to `kept` because
+    recorded launches need it.
     """
 
     def __init__(self) -> None:
         super().__init__(non_blocking=True)  # so that others may use the default stream meanwhile
         self.workspace: Any = None
+        self.shared: Any = None
         self.kept: set[Any] = set()
 
 
