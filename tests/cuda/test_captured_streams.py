@@ -117,6 +117,15 @@ def test_products_of_two_streams_work_in_different_memory(device: str) -> None:
         second = blas.handle().workspace
         assert second is blas.handle().workspace
     assert first is blas.handle().workspace and first.ptr != second.ptr
+    per_thread: list[int] = []
+
+    def look() -> None:
+        with cupy.cuda.Stream.ptds:
+            per_thread.append(blas.handle().workspace.ptr)
+
+    look()
+    in_thread(look)
+    assert per_thread[0] != per_thread[1]
     for _ in range(2 * blas._STREAMS):
         with cupy.cuda.Stream(non_blocking=True):
             assert blas.handle().workspace.ptr != first.ptr

@@ -67,8 +67,9 @@ class Workspace:
         self.ptr = self._memory.ptr
 
 
-#: Device and stream -> the stream, which is held so that no other gets its address, and its workspace.
-_workspaces: OrderedDict[tuple[int, int], tuple[Any, Workspace]] = OrderedDict()
+#: Device, stream and thread -> the stream, which is held so that no other gets its address, and its workspace.
+_workspaces: OrderedDict[tuple[int, int, int], tuple[Any, Workspace]] = OrderedDict()
+_PER_THREAD = 2  # cudaStreamPerThread: one number for the streams of all threads
 _lock = threading.Lock()
 
 
@@ -77,7 +78,8 @@ def _workspace_of(stream: Any) -> Workspace:
     if hasattr(stream, "workspace"):
         stream.workspace = stream.workspace or Workspace()
         return stream.workspace
-    key = cupy.cuda.runtime.getDevice(), stream.ptr
+    thread = threading.get_ident() if stream.ptr == _PER_THREAD else 0
+    key = cupy.cuda.runtime.getDevice(), stream.ptr, thread
     with _lock:
         if key not in _workspaces:
             _workspaces[key] = stream, Workspace()
