@@ -32,11 +32,11 @@ def _finish(y: Any, bias: Any, out: Any, activation: str | None) -> None:
     wide = width % WIDE[char] == 0 and y.data.ptr % 16 == 0 and out.data.ptr % 16 == 0
     columns = width // WIDE[char] if wide else width
     if y.size:
-        across = 32 if columns <= 32 else 128
+        across = min((32, 64, 128), key=lambda n: (-columns % n, -n))
         down = 256 // across
         grid = -(-columns // across), max(1, min(-(-rows // down), 4096 // -(-columns // across), 65535))
-        arguments = (y, 0 if bias is None else bias, out, rows, width, _ACTIVATIONS[activation], int(wide))
-        kernel("dense", "bias_activation", char)(grid, (across, down), arguments)
+        arguments = (y, 0 if bias is None else bias, out, rows, width, _ACTIVATIONS[activation])
+        kernel("dense", "bias_activation_wide" if wide else "bias_activation", char)(grid, (across, down), arguments)
 
 
 def factors(x: Any, weight: Any, bias: Any) -> tuple[Any, Any, Any, str | None]:

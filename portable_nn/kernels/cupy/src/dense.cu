@@ -25,36 +25,46 @@ DEVICE real slope_of(real saved, int64 activation) {
     }
 }
 
-// z = y + bias where y was, and out = f(z); `out` may be y itself, and then z is kept nowhere. `bias` may be null.
-// The grid is (columns / blockDim.x / N, blocks of rows), N = WIDE where `wide` is set.
-KERNEL bias_activation(scalar* y, const scalar* bias, scalar* out, int64 rows, int64 width, int64 activation,
-                       int64 wide) {
-    const int64 step = wide ? WIDE : 1, column = (static_cast<int64>(blockIdx.x) * blockDim.x + threadIdx.x) * step;
-    if (column >= width) return;
-    real b[WIDE] = {};
-    if (bias)
-        for (int j = 0; j < step; j++) b[j] = load(bias + column + j);
-    for (int64 row = static_cast<int64>(blockIdx.y) * blockDim.y + threadIdx.y; row < rows;
-         row += static_cast<int64>(gridDim.y) * blockDim.y) {
-        scalar* p = y + row * width + column;
-        scalar* q = out + row * width + column;
-        if (wide) {
-            real z[WIDE], f[WIDE];
-            load<WIDE>(p, z);
+// z = y + bias where y was, and out = f(z), both of N elements; of z nothing is kept where they lie in one place.
+template <int ACTIVATION, int N>
+DEVICE void finish(scalar* y, scalar* out, const real (&bias)[N]) {
+    real z[N], f[N];
+    load<N>(y, z);
 #pragma unroll
-            for (int j = 0; j < WIDE; j++) {
-                z[j] = rounded(z[j] + b[j]);
-                f[j] = activate(z[j], activation);
-            }
-            if (p != q) store<WIDE>(p, z);
-            store<WIDE>(q, f);
-        } else {
-            const real z = rounded(load(p) + b[0]);
-            if (p != q) store(p, z);
-            store(q, activate(z, activation));
-        }
+    for (int j = 0; j < N; j++) {
+        z[j] = rounded(z[j] + bias[j]);
+        f[j] = activate(z[j], ACTIVATION);
     }
+    if (y != out) store<N>(y, z);
+    store<N>(out, f);
 }
+
+template <int ACTIVATION, int N>
+DEVICE void finish_rows(scalar* y, const scalar* bias, scalar* out, int64 rows, int64 width) {
+    const int64 column = (static_cast<int64>(blockIdx.x) * blockDim.x + threadIdx.x) * N;
+    if (column >= width) return;
+    real b[N] = {};
+    if (bias)
+        for (int j = 0; j < N; j++) b[j] = load(bias + column + j);
+    for (int64 row = static_cast<int64>(blockIdx.y) * blockDim.y + threadIdx.y; row < rows;
+         row += static_cast<int64>(gridDim.y) * blockDim.y)
+        finish<ACTIVATION, N>(y + row * width + column, out + row * width + column, b);
+}
+
+// The grid is (columns / blockDim.x / N, blocks of rows), N = WIDE for the second; `bias` may be null.
+#define BIAS_ACTIVATION(name, N)                                                                                    \
+    KERNEL name(scalar* y, const scalar* bias, scalar* out, int64 rows, int64 width, int64 activation) {            \
+        switch (activation) {                                                                                       \
+            case NONE: return finish_rows<NONE, N>(y, bias, out, rows, width);                                      \
+            case RELU: return finish_rows<RELU, N>(y, bias, out, rows, width);                                      \
+            case SIGMOID: return finish_rows<SIGMOID, N>(y, bias, out, rows, width);                                \
+            case TANH: return finish_rows<TANH, N>(y, bias, out, rows, width);                                      \
+            case GELU: return finish_rows<GELU, N>(y, bias, out, rows, width);                                      \
+        }                                                                                                           \
+    }
+
+BIAS_ACTIVATION(bias_activation, 1)
+BIAS_ACTIVATION(bias_activation_wide, WIDE)
 
 template <int N>
 struct Slope {
