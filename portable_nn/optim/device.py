@@ -76,6 +76,10 @@ class DeviceRun(Run):
 
     def numbers(self, options: Any) -> list[tuple[float, ...]]:
         """What the kernels are to know of this step's hyper-parameters, one tuple for each row."""
+        if self.rows and not any(self.rows):
+            only = options(self.steps[self.present[0]] + 1)
+            self.rule = self.arena.rule_of(only)
+            return [self.arena.numbers(**only)]
         chosen = {row: options(self.steps[i] + 1) for row, i in dict(zip(self.rows, self.present)).items()}
         if chosen:
             self.rule = self.arena.rule_of(chosen[0])
@@ -83,9 +87,10 @@ class DeviceRun(Run):
 
     def count(self) -> None:
         """Note that an update has been made."""
+        now, steps, parameters = next_sequence(), self.steps, self.parameters
         for i in self.present:
-            self.steps[i] += 1
-            self.parameters[i].slot.version = next_sequence()
+            steps[i] += 1
+            parameters[i].slot.version = now
 
 
 class DeviceUpdate:
@@ -155,6 +160,9 @@ class RepeatedUpdate:
         self.optimizer, self.update, self.latch = optimizer, update, latch
         self._present = [list(run.present) for run, _, _ in update.runs]
         self._rows = [list(run.rows) for run, _, _ in update.runs]
+        # Runs all of whose parameters are updated by the same numbers, as they mostly are.
+        self._alike = [len(present) == len(run.parameters) and not any(rows)
+                       for (run, _, _), present, rows in zip(update.runs, self._present, self._rows)]
         self._clips, self._scaler = optimizer.clip_norm is not None, optimizer.loss_scaler
         self._trainable = [p.trainable for p in optimizer._members]
         self._kinds = self._static()
@@ -172,7 +180,9 @@ class RepeatedUpdate:
             return False
         if [p.trainable for p in optimizer._members] != self._trainable or self._static() != self._kinds:
             return False
-        for (run, _, _), present, rows in zip(self.update.runs, self._present, self._rows, strict=True):
+        for (run, _, _), present, rows, alike in zip(self.update.runs, self._present, self._rows, self._alike):
+            if alike and run.steps.count(run.steps[0]) == len(run.steps):
+                continue
             steps = [run.steps[i] for i in present]
             order = {step: row for row, step in enumerate(dict.fromkeys(steps))}
             if [order[step] for step in steps] != rows:

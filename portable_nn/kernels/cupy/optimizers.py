@@ -181,9 +181,9 @@ class StepNumbers:
         slot = self._upload.slot()
         views = self._host_views(slot)
         views[0][:len(settings)] = settings
-        for view, numbers in zip(views[1:], rows, strict=True):
-            for i, row in enumerate(numbers):
-                view[i, :len(row)] = row
+        for view, numbers in zip(views[1:], rows):
+            for place, row in zip(view, numbers):
+                place[:len(row)] = row
         self._upload.send()
 
     def _host_views(self, slot: np.ndarray) -> list[np.ndarray]:
