@@ -245,6 +245,22 @@ def test_recorded(way: str, operation: str) -> None:
 
 
 @OPERATIONS
+def test_launches(gpu: Any, operation: str) -> None:
+    """A sequence is one launch, its way back another, the gradients of both biases a third; the rest are products."""
+    import cupy
+
+    if not hasattr(cupy, "is_stand_in"):
+        pytest.skip("launches are counted by the stand-in")
+    from cupy._raw import launches
+
+    for hidden, way in ((64, "sequence"), (97, "cluster")):
+        arrays = [cupy.asarray(x.astype(np.float32)) for x in make(operation, 2, 3, 2, hidden)[:-1]] + [None]
+        launches.clear()
+        run(operation, arrays, [None, cupy.ones((2, hidden), dtype="f"), *[None] * (STATES[operation] - 1)], False)
+        assert [launch[0] for launch in launches] == [f"{operation}_{way}", f"{operation}_{way}_back", "sum_biases"]
+
+
+@OPERATIONS
 def test_the_width_decides(gpu: Any, operation: str) -> None:
     """What fits into registers takes one launch, whatever the number of steps."""
     import cupy

@@ -1,6 +1,6 @@
-// What goes through a sequence in a cluster of blocks (from Hopper on): CLUSTER blocks of 256 threads share the weights,
-// of up to 32 units each, in registers, and go through PASSES times 8 rows of the batch together; what all need lies in
-// the shared memory of each, written by its owners over the cluster's own network.
+// What goes through a sequence in a cluster of blocks (from Hopper on): CLUSTER blocks of 256 threads share the
+// weights, of up to 32 units each, in registers, and go through PASSES times 8 rows of the batch together; what all need
+// lies in the shared memory of each, written by its owners over the cluster's own network.
 //
 // In the emulator, where one block runs at a time, a cluster is one block of (256, CLUSTER) threads.
 #pragma once

@@ -2,8 +2,8 @@
 // gru_cluster.cu. GATES of these (3 or 4) have weights for h; gate j of unit u is row j H + u of the weights.
 //
 // Forward, all blocks have all of h, and each makes the sums of its own units; back, each has the gradients of its own
-// units' sums, and gives each other block what they add to the gradient of h. In both the products leave what a warp has
-// of them in shared memory, for a row of units each: neighbouring lanes have neighbours in memory.
+// units' sums, and gives each block what they add to the gradient of its h. Both go through shared memory, so that the
+// cells of a warp are neighbours in memory: 32 units of a row.
 #pragma once
 #include "cluster.cuh"
 
@@ -112,7 +112,8 @@ struct BackwardWeights {
         for (int o = 0; o < CLUSTER; o++)
 #pragma unroll
             for (int i = 0; i < UNITS / 2; i++) {
-                const int to = o * UNITS + threadIdx.x / 8, from = rank_of_block() * UNITS + i / 4 * 8 + threadIdx.x % 8;
+                const int to = o * UNITS + threadIdx.x / 8, own = i / 4 * 8 + threadIdx.x % 8;
+                const int from = rank_of_block() * UNITS + own;
                 const int64 at = (static_cast<int64>(i % 4) * H + from) * H + to;
                 weights.of[o][i] = i % 4 < GATES && to < H && from < H ? load(weight + at) : real(0);
             }

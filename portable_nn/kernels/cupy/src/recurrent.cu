@@ -6,8 +6,8 @@ KERNEL mask_steps(const scalar* x, const int64* lengths, scalar* out, int64 coun
     FOR_ALL(i, 1, count) store(out + i, i / width % steps < lengths[i / width / steps] ? load(x + i) : real(0));
 }
 
-// The gradients of both biases (either may be null), from those of each row's sums over all steps, (rows, 4, H): both are
-// of the four gates (width 4 H), or of r, z and a_n, and of r, z and b_n, where r, z, b_n, a_n are given (width 3 H).
+// The gradients of both biases (either may be null), from those of each row's sums over all steps, (rows, 4, H): both
+// are of the four gates (width 4 H), or of r, z and a_n, and of r, z and b_n, where r, z, b_n, a_n are given (width 3 H).
 KERNEL sum_biases(const real* sums, int64 hidden, real* partial, scalar* bias_ih, scalar* bias_hh, int64 rows,
                   int64 width) {
     sum_columns<2>(partial, {bias_ih, bias_hh}, rows, width, [=](int64 row, int64 column, real* total) {

@@ -48,8 +48,8 @@ DEVICE real gate_of(real x, bool is_tanh) {
 // ---- one launch for a whole sequence
 //
 // A block goes through one row of the batch. Four neighbouring threads, a quad, have one hidden unit and keep its
-// weights in registers; each sums over a quarter of the vector that all are multiplied with, which lies in shared memory
-// twice, so that the next step's can be written while the last one's is read: one barrier a step.
+// weights in registers; each sums over a quarter of the vector that all are multiplied with, which lies in shared
+// memory twice, so that the next step's can be written while the last one's is read: one barrier a step.
 
 constexpr int H = HIDDEN;
 DEVICE int unit_of_thread() { return threadIdx.x / 4; }
