@@ -172,6 +172,22 @@ def test_contexts(gpu: Any) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_products_of_mixed_dtypes(gpu: Any, name: str, rng: np.random.Generator) -> None:
+    """The float32 factor is rounded, as two of float32 would be; half precision is not widened to be rounded again."""
+    a, b = (gpu.asarray(rng.standard_normal(shape).astype("f")) for shape in ((2, 3, 4), (4, 5)))
+    narrow = a.astype(host_dtype(name)), b.astype(host_dtype(name))
+    xp = array_namespace(a)
+    with precision(name):
+        exact = xp.matmul(narrow[0].astype("f"), narrow[1].astype("f"))
+        for x1, x2 in ((a, narrow[1]), (narrow[0], b), (a[0, 0], narrow[1]), (narrow[0], b[:, 0])):
+            found = xp.matmul(x1, x2)
+            assert found.dtype == "float32"
+            wanted = exact[0, 0] if x1.ndim == 1 else exact[..., 0] if x2.ndim == 1 else exact
+            np.testing.assert_array_equal(found.get(), wanted.get())
+        assert xp.matmul(*narrow).dtype == host_dtype(name)
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_checkpoints_run_again_in_the_precision_of_their_first_run(gpu: Any, name: str) -> None:
     layer = layers.Sequential(layers.Linear(3, 4), layers.GELU(), layers.Linear(4, 2)).to("cuda").initialize(0)
     gradients = []

@@ -57,12 +57,14 @@ def matmul(x1: Any, x2: Any, /) -> Any:
     if (a not in FLOATING or b not in FLOATING or 0 in (x1.ndim, x2.ndim)
             or x1.shape[-1] != x2.shape[-1 if x2.ndim == 1 else -2]):
         return cupy.matmul(x1, x2)  # integers, complex numbers, errors
+    dtype = x1.dtype
     if a != b:
-        dtype = cupy.result_type(x1.dtype, x2.dtype)
-        x1, x2 = x1.astype(dtype, copy=False), x2.astype(dtype, copy=False)
+        dtype, half = cupy.result_type(dtype, x2.dtype), half_dtype()
+        common = half if half is not None and {a, b} == {"f", half.char} else dtype  # float32 would be rounded to half
+        x1, x2 = converted(x1, common), converted(x2, common)
     if x1.ndim > 1 and x2.ndim > 1:
-        return product(x1, x2, chosen_precision())
-    out = product(x1[None, :] if x1.ndim == 1 else x1, x2[:, None] if x2.ndim == 1 else x2, chosen_precision())
+        return product(x1, x2, chosen_precision(), dtype)
+    out = product(x1[None, :] if x1.ndim == 1 else x1, x2[:, None] if x2.ndim == 1 else x2, chosen_precision(), dtype)
     out = out[..., 0] if x2.ndim == 1 else out
     return out if x1.ndim > 1 else out[..., 0] if x2.ndim == 1 else out[..., 0, :]
 
@@ -141,7 +143,7 @@ def parameters_in_half(weight: Any, bias: Any, dtype: Any) -> tuple[Any, Any]:
 
 def cast(x: Any, char: str, dtype: Any = _UINT16) -> Any:
     """float32 rounded to half precision, in the order in which it lies: as bits, or as an array of its dtype."""
-    if not x.flags.c_contiguous:
+    if not x.flags.c_contiguous and x.ndim > 1:
         turned = cupy.swapaxes(x, -1, -2)
         if turned.flags.c_contiguous:
             return cupy.swapaxes(cast(turned, char, dtype), -1, -2)
