@@ -181,17 +181,18 @@ def run_backward(root: Any, g: Any, xp: Any, *, wanted: Iterable[Any] = (), stop
         else:
             pulled = node.pull(xp, g)
             node.free()
-        following = _hand_on(node, pulled, pending, results, heap, xp) if pulled else None
+        following = _hand_on(node, pulled, pending, results, heap, xp, create_graph or bounded) if pulled else None
         node = (pushpop(heap, (-following.sequence, following))[1] if following is not None
                 else pop(heap)[1] if heap else None)
     return results
 
 
 def _hand_on(node: Any, pulled: Iterable[tuple[Any, Any]], pending: dict, results: dict, heap: list,
-             xp: Any) -> Any:
+             xp: Any, seen: bool) -> Any:
     """Add the gradients that a node gave to those of its parents; new ones enter the heap, but for the first.
 
-    It is mostly the next node, and then it need not enter.
+    It is mostly the next node, and then it need not enter. Where sums are not `seen`, as results or on a tape, two may
+    be left to the parent to add.
     """
     following = None
     for parent, gradient in pulled:
@@ -204,7 +205,8 @@ def _hand_on(node: Any, pulled: Iterable[tuple[Any, Any]], pending: dict, result
                 gradient = _in_its_dtype(parent, gradient, xp)
             results[parent] = results[parent] + gradient if parent in results else gradient
         elif parent in pending:
-            pending[parent] = pending[parent] + gradient
+            known = pending[parent]
+            pending[parent] = Pair(known, gradient) if not seen and _adds_up(parent, known) else known + gradient
         else:
             pending[parent] = gradient
             if following is None:
@@ -212,6 +214,23 @@ def _hand_on(node: Any, pulled: Iterable[tuple[Any, Any]], pending: dict, result
             else:
                 push(heap, (-parent.sequence, parent))
     return following
+
+
+class Pair:
+    """The gradients of one value from two of its uses, for a node that adds them up as it reads them."""
+
+    __slots__ = ("first", "second")
+
+    def __init__(self, first: Any, second: Any) -> None:
+        self.first, self.second = first, second
+
+    def __add__(self, other: Any) -> Any:
+        return self.first + self.second + other
+
+
+def _adds_up(parent: Any, known: Any) -> bool:
+    """Whether a parent takes a second gradient beside the one that is known."""
+    return type(parent) is Output and type(known) is not Pair and getattr(parent.node, "adds_up", False)
 
 
 def _in_its_dtype(leaf: Leaf, g: Any, xp: Any) -> Any:

@@ -176,6 +176,11 @@ class FusedNode:
     options: dict
     sequence: int
 
+    @property
+    def adds_up(self) -> bool:
+        """Whether the backward takes two gradients of a result (`engine.Pair`): it has an attribute of this name."""
+        return hasattr(self.backward, "adds_up")
+
     def pull(self, xp: Any, g: Any) -> Iterable[tuple[Any, Any]]:
         """The gradients of the parents, by the forward's own backward; it alone holds what was saved, so that a kernel
         whose forward saved a list can empty it and let go of each array once used."""

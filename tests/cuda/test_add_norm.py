@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import portable_nn as pnn
+from portable_nn.autodiff.engine import Pair
 from portable_nn.backend import Stream
 from portable_nn.backend.random import keep_mask
 from tests.cuda.checks import DTYPES, assert_rounded, place, read
@@ -122,7 +123,7 @@ def test_sums_for_the_bias_of_the_layer_before(gpu: Any, p: float, rng: np.rando
 
     launched = []
     launch = columns.sum_columns
-    monkeypatch.setattr(columns, "sum_columns", lambda *arguments: (launched.append(1), launch(*arguments)))
+    monkeypatch.setattr(columns, "sum_columns", lambda *arguments, **more: (launched.append(1), launch(*arguments, **more)))
     x, y, g = (place(rng.standard_normal((2, 40, 48)), "float32")[0] for _ in range(3))
     options = {"norm": "layer", "eps": 1e-5, "p": p, "stream": STREAM if p else None, "both": False}
 
@@ -140,6 +141,39 @@ def test_sums_for_the_bias_of_the_layer_before(gpu: Any, p: float, rng: np.rando
     columns.sum_rows(g_y)
     assert_rounded(columns.sum_rows(g_y), read(g_y).sum(0), "float32", 10.0)
     assert len(launched) == 3
+
+
+@pytest.mark.parametrize("name", DTYPES)
+def test_two_cotangents_of_one_result(gpu: Any, name: str, rng: np.random.Generator) -> None:
+    """The kernel adds them up as it reads them; where there are more, they are added before."""
+    x, y, g, too, g_sum = (place(rng.integers(-8, 8, (40, 48)), name)[0] for _ in range(5))
+    w, _ = place(rng.standard_normal(48), name)
+
+    def backward(g_sum: Any, g: Any) -> list[np.ndarray]:
+        _, saved = kernel("add_norm").forward(x, y, w, None, norm="rms", eps=1e-5, p=0.25, stream=STREAM, both=True)
+        return [read(x) for x in kernel("add_norm").backward(None, (g_sum, g), saved, (True, True, True, False))[:3]]
+
+    for got, wanted in ((backward(None, Pair(g, too)), backward(None, g + too)),
+                        (backward(g_sum, Pair(g, too)), backward(g_sum, g + too)),
+                        (backward(Pair(g_sum, too), g), backward(g_sum + too, g))):
+        for a, b in zip(got, wanted, strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("uses", [1, 2, 3])
+def test_a_result_that_is_used_again(gpu: Any, uses: int, rng: np.random.Generator) -> None:
+    x, y, w = (place(rng.standard_normal(shape), "float32")[0] for shape in ((6, 32), (6, 32), 32))
+
+    def gradients() -> list[np.ndarray]:
+        tensors = [pnn.Tensor(a, requires_grad=True) for a in (x, y, w)]
+        out = pnn.functional.add_norm(*tensors, None, norm="layer", eps=1e-5, p=0, stream=None, both=False)
+        (out * 0.5 + sum(pnn.functional.tanh(out) * k for k in range(1, uses))).sum().backward()
+        return [read(t.grad) for t in tensors]
+
+    got = gradients()
+    with pnn.kernels.disabled():
+        for a, b in zip(got, gradients(), strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
 
 
 def test_a_cotangent_of_the_sum_alone(gpu: Any, rng: np.random.Generator) -> None:

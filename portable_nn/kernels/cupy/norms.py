@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import cupy
 
+from portable_nn.autodiff.engine import Pair
 from portable_nn.backend.random import Stream
 from portable_nn.kernels.cupy.columns import leave_sums
 from portable_nn.kernels.cupy.dropout import drop, dropping, wider
@@ -42,7 +43,7 @@ def _given(x: Any) -> Any:
     return 0 if x is None else x
 
 
-def _function(name: str, saved: Saved, arrays: tuple) -> tuple[Any, int]:
+def _function(name: str, saved: Saved, arrays: tuple, *defines: str) -> tuple[Any, int]:
     """The kernel for rows of these types and this width, and how many threads it gives to each."""
     width, like = saved.width, saved.weight if saved.weight is not None else saved.bias
     dtypes = [dtype.char for dtype in (saved.x_dtype, saved.y_dtype, saved.out_dtype)]
@@ -53,7 +54,7 @@ def _function(name: str, saved: Saved, arrays: tuple) -> tuple[Any, int]:
     types = [f"{name}={SCALARS[char]}" for name, char in zip(("X", "Y", "OUT"), dtypes)]
     weights = "d" if "d" in dtypes else "f" if like is None else like.dtype.char
     return kernel("norms", name, weights, f"CENTRED={int(saved.mean is not None)}", *types, f"THREADS={threads}",
-                  f"PACK={pack}", f"CHUNKS={-(-width // (threads * pack))}"), threads
+                  f"PACK={pack}", f"CHUNKS={-(-width // (threads * pack))}", *defines), threads
 
 
 def _forward(x: Any, y: Any, weight: Any, bias: Any, *, centred: bool, eps: float | None, how: tuple, keep: bool,
@@ -81,18 +82,20 @@ def _forward(x: Any, y: Any, weight: Any, bias: Any, *, centred: bool, eps: floa
 
 
 def _backward(g: Any, g_total: Any, saved: Saved, needs: tuple) -> tuple:
-    """The gradients of x, y, weight and bias, from those of the norm and of the sum (None where it has none)."""
+    """The gradients of x, y, weight and bias, from that of the norm, which may be two, and that of the sum, if any."""
     total, weight, bias, mean, rstd, rows, width, out_dtype, x_dtype, y_dtype, how = saved
+    g, more, of_g = (g.first, g.second, True) if isinstance(g, Pair) else (g, g_total, False)
+    if of_g and g_total is not None:
+        g, more, of_g = g + more, g_total, False
     g = contiguous(g.astype(out_dtype, copy=False))
-    if g_total is not None:
-        g_total = contiguous(g_total.astype(total.dtype, copy=False))
+    more = None if more is None else contiguous(more.astype(out_dtype if of_g else total.dtype, copy=False))
     same = not how[0] and x_dtype == y_dtype  # then the gradient of y is that of x
     g_x = empty(total.shape, x_dtype) if needs[0] or (same and needs[1]) else None
     g_y = empty(total.shape, y_dtype) if needs[1] and not same else None
     g_weight, g_bias = (empty(like.shape, like.dtype) if like is not None and need else None
                         for like, need in zip((weight, bias), needs[2:]))
     if rows:
-        function, threads = _function("add_norm_backward", saved, (total, g, g_total, g_x, g_y))
+        function, threads = _function("add_norm_backward", saved, (total, g, more, g_x, g_y), f"TWICE={int(of_g)}")
         many = 256 if total.dtype.char == "d" and threads < 512 else 512
         side = many // threads
         blocks = min(-(-rows // (2 * side)), _BLOCKS)
@@ -103,7 +106,7 @@ def _backward(g: Any, g_total: Any, saved: Saved, needs: tuple) -> tuple:
         if needs[1] or g_weight is not None or g_bias is not None:
             left, counters = empty((3 * (blocks + 11), width), rstd.dtype), workspace()
         function((blocks,), (threads, side),
-                 (total, _given(weight), g, _given(g_total), _given(mean), rstd,
+                 (total, _given(weight), g, _given(more), _given(mean), rstd,
                   *map(_given, (g_x, g_y, g_weight, g_bias)), y_sums, left, counters, rows, width, *how))
     else:
         for sums in (g_weight, g_bias):
@@ -155,11 +158,16 @@ def add_norm_alone(x: Any, y: Any, weight: Any, bias: Any, *, norm: str, eps: fl
 
 def add_norm_backward(xp: Any, g: Any, saved: Saved, needs: tuple) -> tuple:
     g_total, g_out = g
+    if isinstance(g_total, Pair):
+        g_total = g_total.first + g_total.second
     if g_out is not None:
         return _backward(g_out, g_total, saved, needs)
     g_x = g_total.astype(saved.x_dtype, copy=False)
     g_y = drop(None, g_total, saved.y_dtype, saved.how) if needs[1] else None
     return g_x, g_y, None, None
+
+
+add_norm_backward.adds_up = True  # type: ignore[attr-defined]
 
 
 def _supported(x: Any, weights: tuple, eps: float | None) -> bool:

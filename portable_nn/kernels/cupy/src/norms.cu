@@ -5,13 +5,16 @@
 // each thread draws one block of dropout's stream for a row. CENTRED is layer norm. `scalar` is the type of the weights;
 // X, Y and OUT are the numbers of the types of x, y and the norm, and the sum has the wider one of x and y.
 //
-// Variants: CENTRED=1 CHUNKS=3; CENTRED=0 THREADS=64 PACK=1 CHUNKS=16; X=0 Y=3 OUT=3 PACK=8 CHUNKS=2
+// Variants: CENTRED=1 CHUNKS=3 TWICE=1; CENTRED=0 THREADS=64 PACK=1 CHUNKS=16; X=0 Y=3 OUT=3 PACK=8 CHUNKS=2
 #include "dropping.cuh"
 #include "last.cuh"
 #include "mixed.cuh"
 
 #ifndef CENTRED
 #define CENTRED 1
+#endif
+#ifndef TWICE
+#define TWICE 0
 #endif
 #ifndef THREADS
 #define THREADS 32
@@ -35,6 +38,11 @@ typedef Type<X>::is x_type;
 typedef Type<Y>::is y_type;
 typedef Type<OUT>::is out_type;
 typedef Wider<x_type, y_type>::is sum_type;
+#if TWICE
+typedef out_type more_type;
+#else
+typedef sum_type more_type;
+#endif
 
 // Threads of a block backward, which adds up the gradients of the weights; forward, where blocks share nothing.
 constexpr int MANY = sizeof(real) == 8 && THREADS < 512 ? 256 : 512;
@@ -189,10 +197,10 @@ DEVICE void add_up(const real (&sums)[3][CHUNKS][PACK], real* shared, real* left
         add_blocks(of_groups, groups, 0, groups, width, finish);
 }
 
-// The gradient of the sum: rstd (ĝ - mean(ĝ) - x̂ mean(ĝ x̂)), where ĝ = g w (RMS norm has no mean(ĝ)), plus `g_sum`, what
-// else was made of it. That is the gradient of x; y's goes through the mask, and `y_sums` are its sums over the rows. All
+// The gradient of the sum: rstd (ĝ - mean(ĝ) - x̂ mean(ĝ x̂)), where ĝ = g w (RMS norm has no mean(ĝ)), plus `more`, what
+// else was made of it; where TWICE is 1 that is more of g instead. That is the gradient of x; y's goes through the mask, and `y_sums` are its sums over the rows. All
 // but s, g and rstd may be null; if any sums are wanted, `left` has room for 3 (blocks + 11) rows.
-ROW_KERNEL add_norm_backward(const sum_type* sum, const scalar* weight, const out_type* g, const sum_type* g_sum,
+ROW_KERNEL add_norm_backward(const sum_type* sum, const scalar* weight, const out_type* g, const more_type* more,
                          const real* mean, const real* rstd, x_type* g_x, y_type* g_y, scalar* g_weight,
                          scalar* g_bias, real* y_sums, real* left, unsigned* counters, int64 rows, int64 columns,
                          DROPPING_PARAMETERS) {
@@ -211,7 +219,7 @@ ROW_KERNEL add_norm_backward(const sum_type* sum, const scalar* weight, const ou
         FOR_PACKS(k, i, width) {
             read<PACK>(sum + start + i, v[k]);
             read<PACK>(g + start + i, d[k]);
-            if (g_sum) read<PACK>(g_sum + start + i, e[k]);
+            if (more) read<PACK>(more + start + i, e[k]);
         }
         const real centre = CENTRED && width ? mean[row] : real(0), r = width ? rstd[row] : real(0);
         if (g_y && threshold) draw<THREADS, CHUNKS, PACK>(drawn, start, width, dropping);
@@ -220,6 +228,7 @@ ROW_KERNEL add_norm_backward(const sum_type* sum, const scalar* weight, const ou
             real w[PACK];
             if (weight) read_weights(weight + i, wide, w);
             FOR_PACK(j) {
+                if (TWICE) d[k][j] += e[k][j];
                 v[k][j] = (v[k][j] - centre) * r;
                 sums[0][k][j] += d[k][j] * v[k][j];
                 sums[1][k][j] += d[k][j];
@@ -232,7 +241,7 @@ ROW_KERNEL add_norm_backward(const sum_type* sum, const scalar* weight, const ou
         shift = CENTRED ? shift / columns : real(0);
         slope /= columns;
         FOR_PACKS(k, i, width) {
-            FOR_PACK(j) v[k][j] = r * (d[k][j] - shift - v[k][j] * slope) + e[k][j];
+            FOR_PACK(j) v[k][j] = r * (d[k][j] - shift - v[k][j] * slope) + (TWICE ? real(0) : e[k][j]);
             if (g_x) write<PACK>(g_x + start + i, v[k]);
             if (g_y) {
                 if (threshold) drop<PACK>(drawn, k, dropping, v[k]);
