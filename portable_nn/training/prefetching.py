@@ -111,7 +111,13 @@ class Resident:
 
     def gather(self, index: Any) -> Any:
         """These rows, as Tensors."""
-        return map_arrays(self._parts, lambda x: Tensor(array_namespace(x).take(x, index, axis=0)))
+        arrays: list[Any] = []
+        map_arrays(self._parts, arrays.append)
+        kernel = registry.find("gather_rows", array_namespace(index), (*arrays, index), {})
+        if kernel is None:
+            return map_arrays(self._parts, lambda x: Tensor(array_namespace(x).take(x, index, axis=0)))
+        found = iter(kernel.forward(arrays, index))
+        return map_arrays(self._parts, lambda x: Tensor(next(found)))
 
 
 def fits(parts: Any, device: str, dtype: str) -> bool:

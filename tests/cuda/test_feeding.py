@@ -10,6 +10,7 @@ import pytest
 from scipy import sparse
 
 from portable_nn import data, layers, optim
+from portable_nn.autodiff.tree import leaves
 from portable_nn.data import Batches
 from portable_nn.training import feeding, fit, prefetching
 from portable_nn.training.feeding import Feed
@@ -33,8 +34,6 @@ def seen(train: Any, device: str, epochs: int = 2, **options: Any) -> list[Any]:
 
 
 def feeding_leaves(batch: Any) -> Iterator[Any]:
-    from portable_nn.autodiff.tree import leaves
-
     return leaves((batch.x, batch.y, batch.weight))
 
 
@@ -71,6 +70,25 @@ def test_an_epoch_on_the_device_does_not_touch_the_host(gpu: Any, monkeypatch: p
     monkeypatch.setattr(Batches, "raw", lambda self, number: pytest.fail("rows were read on the host"))
     feed = Feed(arrays()[:2], model_on("cuda:0"), batch_size=5)
     assert sum(len(batch.y) for batch in feed.epoch(0)) == 23
+
+
+def test_rows_of_all_arrays_are_gathered_in_one_launch(gpu: Any) -> None:
+    import cupy
+
+    rng = np.random.default_rng(0)
+    parts = {"x": (rng.random((23, 7, 301)).astype("f"), rng.integers(0, 9, 23)),
+             "y": (rng.random((23, 3)).astype("e"), rng.random((23, 5)) > 0.5, rng.random((23, 0)))}
+    resident = prefetching.Resident(Batches(parts, batch_size=5, seed=0, epoch=0, shuffle=True, drop_last=False,
+                                            device=None, dtype=None), parts, device="cuda:0", dtype="float32")
+    parts["y"] = (parts["y"][0].astype("f"), *(x.astype("f") if x.dtype == "d" else x for x in parts["y"][1:]))
+    if hasattr(cupy, "is_stand_in"):
+        cupy.cuda.launches.clear()
+    for index in (np.array([22, 0, 3, 3, 11]), np.array([], dtype=np.int64), np.arange(23)):
+        found = resident.gather(cupy.asarray(index))
+        for x, whole in zip(leaves(found), leaves(parts), strict=True):
+            np.testing.assert_array_equal(to_numpy(x), whole[index])
+    if hasattr(cupy, "is_stand_in"):
+        assert [name for name, _, _ in cupy.cuda.launches] == ["gather_rows"] * 2
 
 
 class Failing:

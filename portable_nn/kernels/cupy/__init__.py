@@ -10,6 +10,7 @@ from portable_nn.kernels.cupy import (  # noqa: F401  (each registers its kernel
     dropout,
     embedding,
     feeding,
+    gathering,
     graphs,
     gru,
     linear,

@@ -3,6 +3,7 @@
 //
 // Where that is changes from launch to launch, so it is read from a slot of the host's pinned memory, which every device
 // reads at the host's own addresses; of the ring of slots, each launch takes the next one.
+#include "bytes.cuh"
 #include "last.cuh"
 
 constexpr int THREADS = 256;
@@ -16,23 +17,6 @@ struct Piece {
 struct Header {
     int64 ring, slot_size, slots, launches, ticket, count[2], chunks[2];
 };
-
-template <class T>
-DEVICE void copy_by(char* target, const char* source, int64 size) {
-    const int64 whole = size / static_cast<int64>(sizeof(T));
-#pragma unroll 4
-    for (int64 i = threadIdx.x; i < whole; i += THREADS) {
-        reinterpret_cast<T*>(target)[i] = reinterpret_cast<const T*>(source)[i];
-    }
-    for (int64 i = whole * static_cast<int64>(sizeof(T)) + threadIdx.x; i < size; i += THREADS) target[i] = source[i];
-}
-
-DEVICE void copy(char* target, const char* source, int64 size) {
-    const uint64 both = reinterpret_cast<uint64>(target) | reinterpret_cast<uint64>(source);
-    if (both % 16 == 0) return copy_by<Pack<int64, 2>>(target, source, size);
-    if (both % 4 == 0) return copy_by<int>(target, source, size);
-    copy_by<char>(target, source, size);
-}
 
 // `side` is 0 in the first launch of a step, which counts it, and 1 in the last. Before the header is written, nothing.
 KERNEL exchange(int64* head, const int64* table, int64 side) {
@@ -54,7 +38,8 @@ KERNEL exchange(int64* head, const int64* table, int64 side) {
         if (piece.source == -1) {
             for (int64 n = threadIdx.x; n < size / 8; n += THREADS) reinterpret_cast<int64*>(target)[n] = here[start / 8 + n];
         } else {
-            copy(target, reinterpret_cast<const char*>(piece.source == 0 ? *here : piece.source) + start, size);
+            copy_bytes(target, reinterpret_cast<const char*>(piece.source == 0 ? *here : piece.source) + start, size,
+                       threadIdx.x, THREADS);
         }
     }
     if (side == 0 && is_last_block(reinterpret_cast<unsigned*>(&header->ticket), gridDim.x) && threadIdx.x == 0) {
