@@ -117,13 +117,10 @@ _digests: dict[tuple, list[bytes]] = {}
 
 
 @pytest.mark.parametrize("p", [0.0, 0.5])
-def test_sums_for_the_bias_of_the_layer_before(gpu: Any, p: float, rng: np.random.Generator, monkeypatch: Any) -> None:
+def test_sums_for_the_bias_of_the_layer_before(gpu: Any, p: float, rng: np.random.Generator) -> None:
     """They are taken on the way, for the very array and once."""
-    from portable_nn.kernels.cupy import columns
+    from portable_nn.kernels.cupy.columns import left_sums
 
-    launched = []
-    launch = columns.sum_columns
-    monkeypatch.setattr(columns, "sum_columns", lambda *arguments, **more: (launched.append(1), launch(*arguments, **more)))
     x, y, g = (place(rng.standard_normal((2, 40, 48)), "float32")[0] for _ in range(3))
     options = {"norm": "layer", "eps": 1e-5, "p": p, "stream": STREAM if p else None, "both": False}
 
@@ -131,16 +128,28 @@ def test_sums_for_the_bias_of_the_layer_before(gpu: Any, p: float, rng: np.rando
         _, saved = kernel("add_norm").forward(x, y, None, None, **options)
         return kernel("add_norm").backward(None, (None, g), saved, (True, True, False, False))[1]
 
-    for count, taken in ((0, lambda g_y: g_y), (1, lambda g_y: g_y.copy()), (2, lambda g_y: g_y[:1])):
-        g_y = taken(backward())
-        rows = g_y.reshape(-1, 48)
-        want = read(rows).sum(0)
-        assert_rounded(columns.sum_rows(rows), want, "float32", 10.0)
-        assert len(launched) == count
     g_y = backward().reshape(80, 48)
-    columns.sum_rows(g_y)
-    assert_rounded(columns.sum_rows(g_y), read(g_y).sum(0), "float32", 10.0)
-    assert len(launched) == 3
+    assert_rounded(left_sums(g_y), read(g_y).sum(0), "float32", 10.0)
+    assert left_sums(g_y) is None
+    for other in (lambda g_y: g_y.copy(), lambda g_y: g_y[:40], lambda g_y: g_y.reshape(160, 24)):
+        assert left_sums(other(backward().reshape(80, 48))) is None
+
+
+def test_a_layer_before_a_residual_connection(gpu: Any, rng: np.random.Generator) -> None:
+    x, y, w, b = (place(rng.standard_normal(shape), "float32")[0] for shape in ((300, 8), (300, 16), (16, 8), 16))
+
+    def gradients() -> list[np.ndarray]:
+        tensors = [pnn.Tensor(a, requires_grad=True) for a in (x, y, w, b)]
+        h = pnn.functional.linear(tensors[0], *tensors[2:], activation=None)
+        out = pnn.functional.add_norm(tensors[1], h, None, None, norm="layer", eps=1e-5, p=0.3, stream=STREAM,
+                                      both=False)
+        (out**3).sum().backward()
+        return [read(t.grad) for t in tensors]
+
+    got = gradients()
+    with pnn.kernels.disabled():
+        for a, c in zip(got, gradients(), strict=True):
+            np.testing.assert_allclose(a, c, rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize("name", DTYPES)

@@ -41,21 +41,27 @@ _left = _Left()
 
 
 def leave_sums(x: Any, sums: Any) -> None:
-    """Leave the sums over the rows of x (of its last axis) for the `sum_rows` that may come next.
+    """Leave the sums over the rows of x (of its last axis) for whoever may ask next.
 
-    The kernel of a residual connection makes a gradient that the bias of the layer before asks for the sums of; to take
+    The kernel of a residual connection makes a gradient that the bias of the layer before wants the sums of; to take
     them on the way costs nothing. The array is held until then, so that its memory is no other's.
     """
     _left.array, _left.sums = x, sums
 
 
+def left_sums(x: Any) -> Any:
+    """What was left for the matrix x, or None; it is given once, and nobody else gets it."""
+    known, sums = _left.array, _left.sums
+    leave_sums(None, None)
+    same = (known is not None and known.data.ptr == x.data.ptr and known.size == x.size and known.dtype == x.dtype
+            and sums.size == x.shape[1] and x.flags.c_contiguous)
+    return sums if same else None
+
+
 def sum_rows(x: Any, dtype: Any = None) -> Any:
     """The sum of a matrix over its first axis, in its dtype or another floating one."""
-    (known, out), (count, width), char = (_left.array, _left.sums), x.shape, x.dtype.char
-    leave_sums(None, None)
-    if (known is None or known.data.ptr != x.data.ptr or known.size != x.size or known.dtype != x.dtype
-            or out.size != width or not x.flags.c_contiguous):
-        out = empty((width,), "d" if char == "d" else "f")
-        sum_columns(kernel("columns", "sum_rows", char), (contiguous(x),), (out,), count, width, char,
-                    wide=kernel("columns", "sum_rows_wide", char))
+    (count, width), char = x.shape, x.dtype.char
+    out = empty((width,), "d" if char == "d" else "f")
+    sum_columns(kernel("columns", "sum_rows", char), (contiguous(x),), (out,), count, width, char,
+                wide=kernel("columns", "sum_rows_wide", char))
     return out.astype(x.dtype if dtype is None else dtype, copy=False)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from portable_nn.kernels.cupy.columns import sum_columns, sum_rows
+from portable_nn.kernels.cupy.columns import left_sums, sum_columns, sum_rows
 from portable_nn.kernels.cupy.launch import WIDE, contiguous, empty, is_floating, kernel
 from portable_nn.kernels.cupy.products import (
     biased_product,
@@ -86,7 +86,9 @@ def backward(xp: Any, g: Any, saved: Any, needs: Any) -> tuple:
 def gradients(g: Any, g_bias: Any, rows: Any, weight: Any, shape: tuple, precision: str | None, dtypes: tuple,
               needs: tuple) -> tuple:
     """Those of x, weight and bias from the cotangent of what the product made, and that of the bias if it is known."""
-    g_weight = None
+    g_weight, left = None, left_sums(g)
+    if needs[2] and left is not None:
+        g_bias = left.astype(dtypes[2], copy=False)
     if needs[1] and needs[2] and g_bias is None and dtypes[1] == dtypes[2]:
         g_weight, g_bias = product_and_sums(g.T, rows, precision, dtypes[1]) or (None, None)
     if needs[2] and g_bias is None:

@@ -22,7 +22,8 @@ def _launch(name: str, arrays: tuple, others: tuple, activation: str, how: tuple
     """A kernel over matrices of one shape, wide where they are aligned."""
     (rows, width), char = arrays[0].shape, arrays[0].dtype.char
     wide = width % WIDE[char] == 0 and not any(x.data.ptr % 16 for x in arrays)
-    function = kernel("dense_dropout", name, char, f"PACK={WIDE[char] if wide else 1}", f"RELU={int(activation == 'relu')}")
+    defines = f"PACK={WIDE[char] if wide else 1}", f"RELU={int(activation == 'relu')}"
+    function = kernel("dense_dropout", name, char, *defines)
     if rows:
         function((-(-width // _COLUMNS), chunks), (32, _ROWS), (*others, rows, width, *how))
 
