@@ -14,6 +14,7 @@ from portable_nn.autodiff import no_grad
 from portable_nn.backend.devices import on_device
 from portable_nn.backend.errors import ArgumentError
 from portable_nn.backend.precision import computing_in
+from portable_nn.functional.products import in_float32
 from portable_nn.layers import Module
 from portable_nn.optim import Optimizer
 from portable_nn.optim.scaling import scaled_loss
@@ -158,7 +159,7 @@ def _validate(training: Training, feed: Feed, metrics: dict[str, Any]) -> dict[s
             mean.add(compare(training.loss, prediction, batch).data, batch.mass)
             mean.count(batch.mass)
             if metrics:
-                found.append(prediction.numpy())
+                found.append(in_float32(prediction).numpy())
                 targets.append(batch.y.numpy())
     row = {"validation": mean.result()}
     return {**row, **scores(np.concatenate(found), np.concatenate(targets), metrics)} if metrics else row

@@ -231,8 +231,12 @@ def fitted(kind: str, name: str, capture: bool) -> tuple[list[float], dict[str, 
     x = rng.normal(size=(36, 4, 8)).astype("f") + y[:, None, None] if kind == "cnn" else x
     model = (convolutions() if kind == "cnn" else Words(kind)).to("cuda").initialize(0)
     optimizer = pnn.optim.AdamW(model.parameters(), lr=0.01)
+    seen: set[Any] = set()
+    metrics = {"accuracy": lambda prediction, target: seen.add(prediction.dtype) or np.mean(
+        np.argmax(prediction, -1) == target)}
     history = pnn.fit(model, layers.CrossEntropyLoss(), optimizer, train=(x, y), epochs=3, batch_size=12,
-                      capture=capture, precision=name, progress=False, seed=1)
+                      validation=(x, y), metrics=metrics, capture=capture, precision=name, progress=False, seed=1)
+    assert seen == {np.dtype("float32")}
     with precision(name):
         out = pnn.predict(model, x)
         scores = pnn.evaluate(model, x, y)

@@ -90,7 +90,7 @@ def _summing(function: Callable[..., Any]) -> Callable[..., Any]:
         if x.dtype.char not in "eE":
             return function(x, *rest, **options)
         wanted = options.pop("dtype", None)
-        out = function(x.astype(_FLOAT32), *rest, **options)
+        out = function(converted(x, _FLOAT32), *rest, **options)
         return out.astype(x.dtype if wanted is None else wanted, copy=False)
 
     return run
