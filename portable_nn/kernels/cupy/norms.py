@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Any, NamedTuple
 
@@ -43,18 +44,24 @@ def _given(x: Any) -> Any:
     return 0 if x is None else x
 
 
-def _function(name: str, saved: Saved, arrays: tuple, *defines: str) -> tuple[Any, int]:
+def _function(name: str, saved: Saved, arrays: tuple, *, twice: bool = False) -> tuple[Any, int]:
     """The kernel for rows of these types and this width, and how many threads it gives to each."""
-    width, like = saved.width, saved.weight if saved.weight is not None else saved.bias
-    dtypes = [dtype.char for dtype in (saved.x_dtype, saved.y_dtype, saved.out_dtype)]
-    pack = max(WIDE[char] for char in dtypes)
-    if width % pack or any(x is not None and x.data.ptr % 16 for x in arrays):
+    like = saved.weight if saved.weight is not None else saved.bias
+    aligned = not any(x is not None and x.data.ptr % 16 for x in arrays)
+    return _compiled(name, (saved.x_dtype.char, saved.y_dtype.char, saved.out_dtype.char),
+                     "f" if like is None else like.dtype.char, saved.width, saved.mean is not None, aligned, twice)
+
+
+@functools.cache
+def _compiled(name: str, types: tuple, weights: str, width: int, centred: bool, aligned: bool,
+              twice: bool) -> tuple[Any, int]:
+    pack = max(WIDE[char] for char in types)
+    if width % pack or not aligned:
         pack = 1
     threads = next(threads for threads in _THREADS if width <= _HELD * threads)
-    types = [f"{name}={SCALARS[char]}" for name, char in zip(("X", "Y", "OUT"), dtypes)]
-    weights = "d" if "d" in dtypes else "f" if like is None else like.dtype.char
-    return kernel("norms", name, weights, f"CENTRED={int(saved.mean is not None)}", *types, f"THREADS={threads}",
-                  f"PACK={pack}", f"CHUNKS={-(-width // (threads * pack))}", *defines), threads
+    defines = {**dict(zip(("X", "Y", "OUT"), (SCALARS[char] for char in types))), "CENTRED": int(centred),
+               "TWICE": int(twice), "THREADS": threads, "PACK": pack, "CHUNKS": -(-width // (threads * pack))}
+    return kernel("norms", name, "d" if "d" in types else weights, *(f"{k}={v}" for k, v in defines.items())), threads
 
 
 def _forward(x: Any, y: Any, weight: Any, bias: Any, *, centred: bool, eps: float | None, how: tuple, keep: bool,
@@ -95,7 +102,7 @@ def _backward(g: Any, g_total: Any, saved: Saved, needs: tuple) -> tuple:
     g_weight, g_bias = (empty(like.shape, like.dtype) if like is not None and need else None
                         for like, need in zip((weight, bias), needs[2:]))
     if rows:
-        function, threads = _function("add_norm_backward", saved, (total, g, more, g_x, g_y), f"TWICE={int(of_g)}")
+        function, threads = _function("add_norm_backward", saved, (total, g, more, g_x, g_y), twice=of_g)
         many = 256 if total.dtype.char == "d" and threads < 512 else 512
         side = many // threads
         blocks = min(-(-rows // (2 * side)), _BLOCKS)
