@@ -161,6 +161,23 @@ def test_sums_over_rows(gpu: Any, shape: tuple[int, int], order: int, rng: np.ra
         assert_rounded(sum_rows(x), x64.sum(0), name, float(np.max(np.abs(x64).sum(0), initial=0.0)) / 4)
 
 
+@pytest.mark.parametrize(("shape", "axis"), [
+    ((3, 5, 40), 1), ((3, 5, 40), 0), ((3, 5, 40), (0, 1)), ((3, 5, 40), None), ((2, 3, 4, 17), (1, 2)), ((70, 33), 0),
+    ((300, 20), -2), ((40_000,), None), ((6, 7), 1), ((3, 5, 40), (0, 2)), ((), None), ((0, 20), 0), ((4, 1, 20), 1)],
+    ids=str)
+def test_sums_and_means_of_the_namespace(gpu: Any, shape: tuple[int, ...], axis: Any, rng: np.random.Generator) -> None:
+    """Whichever kernel they go to; those of no rows are CuPy's, which gives zeros or warns."""
+    for name in DTYPES:
+        x, x64 = place(rng.standard_normal(shape), name)
+        for function in ("sum", "mean"):
+            for keepdims in (False, True):
+                if function == "mean" and not x64.size:
+                    continue
+                got = getattr(gpu.xp, function)(x, axis=axis, keepdims=keepdims)
+                want = getattr(np, function)(x64, axis=axis, keepdims=keepdims)
+                assert_rounded(got, np.asarray(want), name, float(np.max(np.abs(x64).sum(axis), initial=0.0)) / 4)
+
+
 def test_the_order_of_blocks_changes_no_sum(gpu: Any, order: int, rng: np.random.Generator) -> None:
     """Whichever block finishes last adds up the same partial sums; it leaves the counters as it found them."""
     from portable_nn.kernels.cupy.columns import sum_rows

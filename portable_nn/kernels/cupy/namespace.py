@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from types import ModuleType
 
-from portable_nn.kernels.cupy import constants, halves, products
+from portable_nn.kernels.cupy import constants, halves, products, sums
 
 
 def _with(module: ModuleType, **replaced: object) -> ModuleType:
@@ -18,6 +18,8 @@ def _with(module: ModuleType, **replaced: object) -> ModuleType:
 
 _compat = importlib.import_module("array_api_compat.cupy")
 _PRODUCTS = {"matmul": products.matmul, "tensordot": products.tensordot, "vecdot": products.vecdot}
-namespace = _with(_compat, **halves.replacements(_compat), **_PRODUCTS, half_dtype=products.half_dtype,
+_replaced = halves.replacements(_compat)
+_SUMS = {name: sums.summing(_replaced[name], is_mean=name == "mean") for name in ("sum", "mean")}
+namespace = _with(_compat, **_replaced | _SUMS, **_PRODUCTS, half_dtype=products.half_dtype,
                   one_like=constants.one_like,
                   linalg=_with(_compat.linalg, **_PRODUCTS, outer=products.outer))

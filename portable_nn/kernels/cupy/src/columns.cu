@@ -22,3 +22,17 @@ KERNEL sum_rows(const scalar* x, real* workspace, real* out, int64 rows, int64 w
 KERNEL sum_rows_wide(const scalar* x, real* workspace, real* out, int64 rows, int64 width) {
     sum_rows_of<WIDE>(x, workspace, out, rows, width);
 }
+
+// out (outer, width): the sums of x (outer, rows, width) over its rows, times `scale`. A block has 32 columns of a matrix.
+KERNEL sum_matrices(const scalar* x, scalar* out, int64 rows, int64 width, double scale) {
+    const int64 tiles = (width + 31) / 32, matrix = blockIdx.x / tiles;
+    const int64 column = blockIdx.x % tiles * 32 + threadIdx.x;
+    real sums[1] = {};
+    if (column < width) {
+#pragma unroll 4
+        for (int64 row = threadIdx.y; row < rows; row += LANES)
+            sums[0] += load(x + (matrix * rows + row) * width + column);
+    }
+    sum_lanes(sums);
+    if (threadIdx.y == 0 && column < width) store(out + matrix * width + column, sums[0] * static_cast<real>(scale));
+}

@@ -29,3 +29,16 @@ DEVICE bool is_last_block(unsigned* counter, unsigned count) {
 // What another block has written in this launch.
 template <class T>
 DEVICE T peer(const T* p) { return __ldcg(p); }
+
+// Thread 0 has the sum over the launch, in the last block, for which this gives true. Blocks have one row of threads.
+DEVICE bool sum_launch(double& total, double* workspace) {
+    total = row_sum(total);
+    if (gridDim.x == 1) return true;
+    double* left = memory_of<double>(workspace);
+    if (threadIdx.x == 0) left[blockIdx.x] = total;
+    if (!is_last_block(counters_of(workspace), gridDim.x)) return false;
+    total = 0;
+    FOR_ROW(i, 1, gridDim.x) total += peer(left + i);
+    total = row_sum(total);
+    return true;
+}

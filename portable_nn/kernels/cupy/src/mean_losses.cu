@@ -6,19 +6,6 @@
 
 // ---- of pairs
 
-// Thread 0 has the sum over the launch, in the last block, for which this gives true. Blocks have one row of threads.
-DEVICE bool sum_launch(double& total, double* workspace) {
-    total = row_sum(total);
-    if (gridDim.x == 1) return true;
-    double* left = memory_of<double>(workspace);
-    if (threadIdx.x == 0) left[blockIdx.x] = total;
-    if (!is_last_block(counters_of(workspace), gridDim.x)) return false;
-    total = 0;
-    FOR_ROW(i, 1, gridDim.x) total += peer(left + i);
-    total = row_sum(total);
-    return true;
-}
-
 // g_x is null, or becomes the gradient for a mean that itself has gradient 1.
 template <class Value, class Slope>
 DEVICE void mean_of(const scalar* prediction, const real* target, real* out, scalar* g_x, double* workspace, int64 count,

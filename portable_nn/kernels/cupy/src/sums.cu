@@ -1,6 +1,5 @@
-// Σ x² and means over all elements, in a fixed order: blocks of 256 threads leave one double each, which one block adds
-// up; of few elements one block of 512 threads makes the result at once.
-#include "common.cuh"
+// Σ x² and sums over all elements, in a fixed order, and what the gradient of a mean is: one number everywhere.
+#include "last.cuh"
 
 template <bool SQUARE>
 DEVICE double own_sum(const scalar* x, int64 count) {
@@ -18,29 +17,21 @@ DEVICE double own_sum(const scalar* x, int64 count) {
         }
         total += sum;
     }
-    return row_sum(total);
+    return total;
 }
 
-// A launch of one block writes the result, one of several their partial sums.
+// A launch of one block writes the result; of several the last one to finish adds up what all have left, in their order.
 template <bool SQUARE>
-DEVICE void sum_into(const scalar* x, double* partial, scalar* out, int64 count, double scale) {
-    const double total = own_sum<SQUARE>(x, count);
-    if (threadIdx.x != 0) return;
-    if (gridDim.x == 1) store(out, static_cast<real>(total * scale));
-    else partial[blockIdx.x] = total;
+DEVICE void sum_into(const scalar* x, double* workspace, scalar* out, int64 count, double scale) {
+    double total = own_sum<SQUARE>(x, count);
+    if (sum_launch(total, workspace) && threadIdx.x == 0) store(out, static_cast<real>(total * scale));
 }
 
-ROW_KERNEL sum_squares(const scalar* x, double* partial, scalar* out, int64 count, double scale) {
-    sum_into<true>(x, partial, out, count, scale);
+ROW_KERNEL sum_squares(const scalar* x, double* workspace, scalar* out, int64 count, double scale) {
+    sum_into<true>(x, workspace, out, count, scale);
 }
-ROW_KERNEL sum(const scalar* x, double* partial, scalar* out, int64 count, double scale) {
-    sum_into<false>(x, partial, out, count, scale);
-}
-ROW_KERNEL total(const double* partial, scalar* out, int64 count, double scale) {
-    double sum = 0;
-    FOR_ROW(i, 1, count) sum += partial[i];
-    sum = row_sum(sum);
-    if (threadIdx.x == 0) store(out, static_cast<real>(sum * scale));
+ROW_KERNEL sum(const scalar* x, double* workspace, scalar* out, int64 count, double scale) {
+    sum_into<false>(x, workspace, out, count, scale);
 }
 
 // g, of one element, times `scale`, everywhere.
