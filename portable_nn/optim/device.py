@@ -222,6 +222,13 @@ class DeviceLatch:
         """Look at a loss of the step under way; of several, the first that is not finite counts."""
         self._update.numbers.see_loss(loss, self.record)
 
+    def note(self, loss: Any, mass: Any, total: Any) -> bool:
+        """`see_loss`, and total += loss · mass in place, in one launch; False where that cannot be done."""
+        kernel = registry.find("note_loss", array_namespace(loss), (loss, mass, total), {})
+        if kernel is not None:
+            kernel.forward(loss, mass, total, self.record)
+        return kernel is not None
+
     def report(self) -> Report | None:
         """What was found, or None. Waits for the device."""
         found = self._update.numbers.fault(self.record)

@@ -39,9 +39,13 @@ class Mean:
         if not self.in_place:
             self.total = self.total + loss * mass
             return
+        self.place(loss)[...] = self.total + loss * mass
+
+    def place(self, loss: Any) -> Any:
+        """The array to which losses like this one are added where it is."""
         if isinstance(self.total, float):
             self.total = array_namespace(loss).zeros(loss.shape, dtype=loss.dtype, device=native_device(loss))
-        self.total[...] = self.total + loss * mass
+        return self.total
 
     def count(self, mass: Any) -> None:
         self.mass = self.mass + mass
@@ -63,8 +67,7 @@ class Update:
         total = sum(batch.mass for batch in group)
         for batch in group:
             value = compare(loss, model(batch.x), batch)
-            self.mean.add(value.data, batch.mass)
-            self.guard.check_loss(value)
+            self.guard.note(value, batch.mass, self.mean)
             self.guard.backward(value if len(group) == 1 else value * _share(batch.mass, total))
         self.guard.step(value)
         optimizer.zero_grad()
