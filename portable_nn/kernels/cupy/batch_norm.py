@@ -1,11 +1,13 @@
-"""batch_norm on CuPy: statistics in two kernels, in a fixed order, then one pass over the elements; so too backward."""
+"""batch_norm on CuPy: statistics in one kernel, in a fixed order, then one pass over the elements; so too backward."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 from portable_nn.kernels.cupy.launch import contiguous, elements, empty, is_floating, kernel
+from portable_nn.kernels.cupy.workspace import workspace
 from portable_nn.kernels.registry import register
 
 #: From so many steps on a block of threads is one channel's; below, neighbouring threads have neighbouring channels.
@@ -13,15 +15,16 @@ _LONG = 32
 _BLOCKS = 512
 
 
-def _statistics(name: str, arguments: tuple, rows: int, channels: int, steps: int, char: str) -> tuple[Any, int]:
-    """Launch a kernel that leaves (2, chunks, C) partial results; give them, and the number of chunks."""
+def _statistics(name: str, arguments: Callable[[Any], tuple], rows: int, channels: int, steps: int, char: str,
+                *options: float) -> None:
+    """Launch a kernel that joins (2, chunks, C) partial results; `arguments` has a place for them."""
     across = int(steps < _LONG)
     tiles = -(-channels // 32) if across else channels
     chunks = max(1, min(-(-rows // (64 if across else 2048)), _BLOCKS // tiles))
     partial = empty((2, chunks, channels), "d" if char == "d" else "f")
-    kernel("batch_norm", name, char)((tiles, chunks), (32, 8) if across else (256, 1),
-                                     (*arguments, partial, rows, channels, steps, across))
-    return partial, chunks
+    kernel("batch_norm", name, char)(
+        (tiles, chunks), (32, 8) if across else (256, 1),
+        (*arguments(partial), workspace() if chunks > 1 else 0, rows, channels, steps, across, *options))
 
 
 def _given(x: Any) -> Any:
@@ -30,12 +33,10 @@ def _given(x: Any) -> Any:
 
 def forward(x: Any, weight: Any, bias: Any, *, eps: float) -> tuple:
     x, char, channels, steps = contiguous(x), x.dtype.char, x.shape[1], math.prod(x.shape[2:])
-    rows, blocks = x.shape[0] * steps, -(-channels // 128)
-    partial, chunks = _statistics("moments", (x,), rows, channels, steps, char)
-    kept, out = empty((2, channels), partial.dtype), empty(x.shape, x.dtype)
+    kept, out = empty((2, channels), "d" if char == "d" else "f"), empty(x.shape, x.dtype)
     mean, variance = empty((channels,), x.dtype), empty((channels,), x.dtype)
-    kernel("batch_norm", "join_moments", char)((blocks,), (128,), (partial, kept, mean, variance, rows, channels,
-                                                                  chunks, float(eps)))
+    _statistics("moments", lambda partial: (x, partial, kept, mean, variance), x.shape[0] * steps, channels, steps,
+                char, float(eps))
     elements(kernel("batch_norm", "normalize", char), x,
              (x, _given(weight), _given(bias), kept, out, x.size, channels, steps))
     return (out, mean, variance), (x, weight, kept, channels, steps)
@@ -43,17 +44,17 @@ def forward(x: Any, weight: Any, bias: Any, *, eps: float) -> tuple:
 
 def backward(xp: Any, g: Any, saved: Any, needs: Any) -> tuple:
     (g_y, g_mean, g_variance), (x, weight, kept, channels, steps) = g, saved
-    char, rows, partial, chunks = x.dtype.char, x.size // channels, 0, 0
+    char, rows = x.dtype.char, x.size // channels
     g_x = g_weight = g_bias = None
     if g_y is not None:
         g_y = contiguous(g_y)
-        partial, chunks = _statistics("products", (x, g_y, kept), rows, channels, steps, char)
         g_weight, g_bias = (empty((channels,), x.dtype) if need else None for need in needs[1:3])
     factors = empty((3, channels), kept.dtype)
-    results = (0 if a is None else a for a in (g_weight, g_bias))
-    kernel("batch_norm", "join_products", char)(
-        (-(-channels // 128),), (128,), (partial, kept, _given(weight), _given(g_mean), _given(g_variance), *results,
-                                         factors, rows, channels, chunks))
+    results = (kept, *map(_given, (weight, g_mean, g_variance, g_weight, g_bias)), factors)
+    if g_y is None:
+        kernel("batch_norm", "no_products", char)((-(-channels // 128),), (128,), (*results, rows, channels))
+    else:
+        _statistics("products", lambda partial: (x, g_y, *results, partial), rows, channels, steps, char)
     if needs[0]:
         g_x = empty(x.shape, x.dtype)
         elements(kernel("batch_norm", "normalize_backward", char), x,
