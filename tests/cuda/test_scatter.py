@@ -95,10 +95,11 @@ _bits: dict[int, bytes] = {}
 
 @pytest.mark.parametrize("mode", ["sum", "mean", "weighted"])
 @pytest.mark.parametrize("dim", [1, 12, 200])
-def test_bags(gpu: Any, mode: str, dim: int, rng: np.random.Generator) -> None:
+@pytest.mark.parametrize("lengths", [[3, 0, 40, 1, 0, 0, 7, 0], [0, 300, 0, 5, 9, 0], [0, 0], [1] * 9], ids=str)
+def test_bags(gpu: Any, mode: str, dim: int, lengths: Any, order: int, rng: np.random.Generator) -> None:
     import cupy
 
-    lengths = np.array([3, 0, 40, 1, 0, 0, 7, 0])
+    lengths = np.array(lengths)
     offsets, indices = np.cumsum(lengths) - lengths, rng.integers(0, 30, lengths.sum())
     for name in DTYPES:
         table, table64 = place(rng.standard_normal((30, dim)), name)

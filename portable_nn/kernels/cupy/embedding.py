@@ -5,10 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from portable_nn.autodiff.engine import Leaf
-from portable_nn.kernels.cupy.launch import as_int64, contiguous, empty, is_floating, kernel, rows
+from portable_nn.kernels.cupy.launch import WIDE, as_int64, contiguous, empty, is_floating, kernel, rows
 from portable_nn.kernels.cupy.scatter import ALONE, FEW, Bags, sum_by_index, sum_rows
 from portable_nn.kernels.cupy.scatter import supports as scatter_supports
 from portable_nn.kernels.registry import register
+
+#: Of sum_bags: the warps of a block, and the mean length of bags from which on all of them share one.
+_WARPS, _LONG = 8, 12
 
 
 def embedding(indices: Any, weight: Any) -> tuple[Any, Any]:
@@ -34,9 +37,13 @@ def embedding_bag(indices: Any, offsets: Any, weight: Any, per_sample_weights: A
     weights = 0 if per_sample_weights is None else contiguous(per_sample_weights)
     (size, width), mean = weight.shape, int(mode == "mean")
     out = empty((offsets.size, width), weight.dtype)
-    if width:
-        rows(kernel("embedding", "sum_bags", weight.dtype.char), offsets.size, width,
-             (indices, offsets, weights, weight, out, offsets.size, indices.size, size, width, mean))
+    if out.size:
+        char, bags = weight.dtype.char, offsets.size
+        warps = _WARPS if indices.size > _LONG * bags else 1
+        wide = 32 * (WIDE[char] if width % WIDE[char] == 0 else 1)
+        kernel("embedding", "sum_bags", char)(
+            (-(-bags * warps // _WARPS), min(-(-width // wide), 65_535)), (32, _WARPS),
+            (indices, offsets, weights, weight, out, bags, indices.size, size, width, mean, warps))
     return out, (indices, offsets, weight, weights, mean)
 
 

@@ -26,58 +26,82 @@ ROW_KERNEL take_rows(const int64* indices, const scalar* table, scalar* out, int
 
 // ---- bags: those of indices[offsets[b]] up to the next offset
 
-constexpr int AHEAD = 8;  // rows that are asked for before the first is waited for; divides 32
+constexpr int WARPS = 8;  // of a block
 
-// Σ or mean of weights[i] table[indices[i]] over a bag, in their order. Each lane reads an index of 32, for all.
+// Σ weights[i] table[indices[i]] for i from `first` up to `last`, N columns of it by each lane; by a whole warp.
 template <int N>
-DEVICE void sum_bag(const int64* indices, const scalar* weights, const scalar* table, scalar* out, int64 first,
-                    int64 last, int64 size, int64 width, real share) {
-    const int lane = threadIdx.x % 32;
-    for (int64 base = 0; base < width; base += static_cast<int64>(blockDim.x) * N) {  // all lanes take part
-        const int64 column = base + static_cast<int64>(threadIdx.x) * N;
-        real sum[N] = {};
-        for (int64 start = first; start < last; start += 32) {
-            const bool mine = start + lane < last;
-            const int64 own = mine ? indices[start + lane] : -1;
-            const real own_weight = mine && weights ? load(weights + start + lane) : real(1);
-            const int length = last - start < 32 ? static_cast<int>(last - start) : 32;
-            for (int i = 0; i < length; i += AHEAD) {
-                real v[AHEAD][N];
+DEVICE void sum_looked_up(const int64* indices, const scalar* weights, const scalar* table, int64 first, int64 last,
+                          int64 size, int64 column, int64 width, real (&sum)[N]) {
+    constexpr int AHEAD = N < 8 ? 8 : 4;  // rows that are asked for before the first is waited for
+    const int lane = threadIdx.x;
+    for (int64 start = first; start < last; start += 32) {
+        const bool mine = start + lane < last;
+        const int64 own = mine ? indices[start + lane] : -1;
+        const real own_weight = mine && weights ? load(weights + start + lane) : real(1);
+        const int length = last - start < 32 ? static_cast<int>(last - start) : 32;
+        for (int i = 0; i < length; i += AHEAD) {
+            real v[AHEAD][N];
 #pragma unroll
-                for (int k = 0; k < AHEAD; k++) {
-                    const int64 index = __shfl_sync(0xffffffffu, own, i + k);
-                    if (i + k < length && column < width) {
-                        if (index >= 0 && index < size) load<N>(table + index * width + column, v[k]);
-                        else
-                            for (int j = 0; j < N; j++) v[k][j] = not_a_number();
-                    }
-                }
-#pragma unroll
-                for (int k = 0; k < AHEAD; k++) {
-                    const real weight = __shfl_sync(0xffffffffu, own_weight, i + k);
-                    if (i + k < length && column < width)
-#pragma unroll
-                        for (int j = 0; j < N; j++) sum[j] += v[k][j] * weight;
+            for (int k = 0; k < AHEAD; k++) {
+                const int64 index = __shfl_sync(0xffffffffu, own, i + k);
+                if (i + k < length && column < width) {
+                    if (index >= 0 && index < size) load<N>(table + index * width + column, v[k]);
+                    else
+                        for (int j = 0; j < N; j++) v[k][j] = not_a_number();
                 }
             }
-        }
-        if (column < width) {
 #pragma unroll
-            for (int j = 0; j < N; j++) sum[j] *= share;
-            store<N>(out + column, sum);
+            for (int k = 0; k < AHEAD; k++) {
+                const real weight = __shfl_sync(0xffffffffu, own_weight, i + k);
+                if (i + k < length && column < width)
+#pragma unroll
+                    for (int j = 0; j < N; j++) sum[j] += v[k][j] * weight;
+            }
         }
     }
 }
 
-ROW_KERNEL sum_bags(const int64* indices, const int64* offsets, const scalar* weights, const scalar* table, scalar* out,
-                int64 bags, int64 count, int64 size, int64 width, int64 mean) {
-    const int64 bag = row_of_thread();
-    if (bag >= bags) return;
-    const int64 first = offsets[bag], last = bag + 1 < bags ? offsets[bag + 1] : count;
-    const real share = mean && last > first ? real(1) / (last - first) : real(1);
+// The sum or mean of a bag, of which each of `warps` takes a part; warp 0 adds the parts in their order.
+template <int N>
+DEVICE void sum_bag(const int64* indices, const int64* offsets, const scalar* weights, const scalar* table, scalar* out,
+                    int64 bags, int64 count, int64 size, int64 width, bool mean, int warps) {
+    __shared__ real parts[WARPS][32 * N];
+    const int lane = threadIdx.x, warp = threadIdx.y, part = warp % warps;
+    const int64 bag = static_cast<int64>(blockIdx.x) * (WARPS / warps) + warp / warps;
+    const int64 first = bag < bags ? offsets[bag] : 0;
+    const int64 length = bag < bags ? (bag + 1 < bags ? offsets[bag + 1] : count) - first : 0;
+    const int64 each = (length + warps - 1) / warps, begin = min(part * each, length);
+    for (int64 column = (static_cast<int64>(blockIdx.y) * 32 + lane) * N; column - lane * N < width;
+         column += static_cast<int64>(gridDim.y) * 32 * N) {
+        real sum[N] = {};
+        sum_looked_up<N>(indices, weights, table, first + begin, first + min(begin + each, length), size, column, width,
+                         sum);
+        if (warps > 1) {
+#pragma unroll
+            for (int j = 0; j < N; j++) parts[warp][lane * N + j] = sum[j];
+            __syncthreads();
+            for (int w = 1; part == 0 && w < warps; w++)
+#pragma unroll
+                for (int j = 0; j < N; j++) sum[j] += parts[warp + w][lane * N + j];
+            __syncthreads();
+        }
+        if (part == 0 && bag < bags && column < width) {
+#pragma unroll
+            for (int j = 0; j < N; j++) sum[j] = mean && length > 1 ? sum[j] * (real(1) / length) : sum[j];
+            store<N>(out + bag * width + column, sum);
+        }
+    }
+}
+
+// `warps` for each bag, 1 or all of a block.
+extern "C" __global__ void __launch_bounds__(256) sum_bags(const int64* indices, const int64* offsets,
+                                                           const scalar* weights, const scalar* table, scalar* out,
+                                                           int64 bags, int64 count, int64 size, int64 width,
+                                                           int64 mean, int64 warps) {
+    const int together = static_cast<int>(warps);
     if (aligned(width, table, out))
-        sum_bag<WIDE>(indices, weights, table, out + bag * width, first, last, size, width, share);
-    else sum_bag<1>(indices, weights, table, out + bag * width, first, last, size, width, share);
+        sum_bag<WIDE>(indices, offsets, weights, table, out, bags, count, size, width, mean, together);
+    else sum_bag<1>(indices, offsets, weights, table, out, bags, count, size, width, mean, together);
 }
 
 // ∂weights[i] = g[bag] · table[indices[i]].
