@@ -37,12 +37,13 @@ def capture(step: Callable[..., Any], *, shapes: int = 8) -> Captured:
     ----------
     step : callable
         The whole step: forward, loss, backward, update and `zero_grad`, of any models and optimisers. It takes arrays
-        or Tensors on the GPU (trees of them, and constants), and returns arrays, Tensors or None. Everything that
-        changes from step to step must be an argument, or come from an optimiser (learning rate, step count), a module's
-        random draws or its buffers.
+        or Tensors on the GPU (trees of them, and constants), and returns arrays, Tensors or None. NumPy's arrays among
+        the arguments of a step on a GPU are copied there first, and it is given the copies. Everything that changes
+        from step to step must be an argument, or come from an optimiser (learning rate, step count), a module's random
+        draws or its buffers. A number, a string or any other constant is recorded: another one is another graph.
     shapes : int
-        How many graphs to keep, one for each set of shapes, dtypes and training modes met; the one used least recently
-        goes first.
+        How many graphs to keep, one for each set of shapes, dtypes, constants and training modes met; the one used
+        least recently goes first.
 
     Returns
     -------
@@ -53,6 +54,8 @@ def capture(step: Callable[..., Any], *, shapes: int = 8) -> Captured:
 
     Raises
     ------
+    ArgumentError
+        When called: an argument is an array on another device or of another library.
     CaptureError
         When called: the step reads a value back (the message names its line), adds to gradients of an earlier step,
         draws random numbers on the host, or does something else that a replay could not repeat.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from portable_nn.autodiff import no_grad
-from portable_nn.backend.devices import on_device
+from portable_nn.backend.devices import on_device, to_numpy
 from portable_nn.backend.errors import ArgumentError
 from portable_nn.backend.precision import computing_in
 from portable_nn.functional.products import in_float32
@@ -21,7 +22,7 @@ from portable_nn.optim.scaling import scaled_loss
 from portable_nn.training.callbacks import in_calling_order
 from portable_nn.training.captured import capture as captured
 from portable_nn.training.checkpoint import read_checkpoint
-from portable_nn.training.feeding import Feed, split_validation
+from portable_nn.training.feeding import Batch, Feed, split_validation
 from portable_nn.training.guard import Guard
 from portable_nn.training.history import History
 from portable_nn.training.metrics import resolve, scores
@@ -61,9 +62,9 @@ def fit(model: Module, loss: Any, optimizer: Optimizer, *, train: Any, validatio
     accumulate : int
         Add up the gradients of this many batches for each update, as if they were one batch.
     capture : bool
-        On a GPU, record each update once for each size of batch, as one CUDA graph, and replay it: the same results,
-        bit for bit, with little left for Python to do; see `portable_nn.capture` for what a step may not do then.
-        Elsewhere it changes nothing.
+        On a GPU, record each update once for each size of batch, as one CUDA graph, and replay it; so too the forward
+        pass over validation data. The same results, bit for bit, with little left for Python to do; see
+        `portable_nn.capture` for what a step may not do then. Elsewhere it changes nothing.
     precision : "float32", "tf32", "bfloat16" or "float16", optional
         What matrix products may compute in on a GPU; see `portable_nn.precision`. float16 scales the loss. Elsewhere
         products are in the model's dtype. None leaves what the context says.
@@ -119,13 +120,14 @@ def _train(training: Training, feed: Feed, held_out: Feed | None, functions: dic
     training.call("on_start")
     mean, guard = Mean(in_place=capture), Guard(training.optimizer, training.model.device)
     update: Any = Update(training, feed, guard, mean)
-    update = captured(update) if capture else update
+    assess: Any = partial(_assess, training, metrics=bool(functions))
+    update, assess = (captured(update), captured(assess)) if capture else (update, assess)
     with training_mode(training.model):
         while training.epoch < training.epochs and not training.stop:
             started = time.perf_counter()
             row = {"epoch": training.epoch + 1, "train": _train_epoch(training, update, guard, mean, feed, progress)}
             if held_out is not None:
-                row.update(_validate(training, held_out, functions))
+                row.update(_validate(training, held_out, functions, assess))
             row.update(lr=training.optimizer.lr(), seconds=time.perf_counter() - started)
             training.history.append(row)
             training.epoch += 1
@@ -148,18 +150,25 @@ def _train_epoch(training: Training, update: Any, guard: Guard, mean: Mean, feed
     return mean.result()
 
 
-def _validate(training: Training, feed: Feed, metrics: dict[str, Any]) -> dict[str, Any]:
+def _assess(training: Training, x: Any, y: Any, weight: Any, *, metrics: bool) -> tuple[Any, Any]:
+    """The loss of a held-out batch, and what the model makes of it where metrics need that."""
+    prediction = training.model(x)
+    loss = compare(training.loss, prediction, Batch(x, y, weight, None)).data
+    return loss, in_float32(prediction) if metrics else None
+
+
+def _validate(training: Training, feed: Feed, metrics: dict[str, Any], assess: Any) -> dict[str, Any]:
     """The mean loss on held-out data, and the metrics."""
     mean = Mean()
     found: list[Any] = []
     targets: list[Any] = []
     with evaluating(training.model), no_grad():
         for batch in feed.epoch(0):
-            prediction = training.model(batch.x)
-            mean.add(compare(training.loss, prediction, batch).data, batch.mass)
+            loss, prediction = assess(batch.x, batch.y, batch.weight)
+            mean.add(loss, batch.mass)
             mean.count(batch.mass)
             if metrics:
-                found.append(in_float32(prediction).numpy())
+                found.append(to_numpy(prediction))
                 targets.append(batch.y.numpy())
     row = {"validation": mean.result()}
     return {**row, **scores(np.concatenate(found), np.concatenate(targets), metrics)} if metrics else row

@@ -64,7 +64,7 @@ def test_steps_are_recorded(device: str, monkeypatch: pytest.MonkeyPatch) -> Non
     original = loop.captured
     monkeypatch.setattr(loop, "captured", lambda update: made.append(original(update)) or made[-1])
     run(device, capture=True)
-    assert [step.recorded for step in made] == [2]  # whole batches, and the last one of an epoch
+    assert [step.recorded for step in made] == [2, 1]  # whole batches, and the last one of an epoch; validation
 
 
 def test_a_resumed_run(device: str, tmp_path: Path) -> None:
