@@ -13,6 +13,7 @@ from portable_nn.functional.attention import attention_weights as attention_weig
 from portable_nn.functional.batch_norm import batch_norm as batch_norm
 from portable_nn.functional.convolution import conv1d as conv1d
 from portable_nn.functional.dropout import dropout as dropout
+from portable_nn.functional.embed_sequence import embed_sequence as embed_sequence
 from portable_nn.functional.embedding import embedding as embedding
 from portable_nn.functional.embedding import embedding_bag as embedding_bag
 from portable_nn.functional.likelihoods import binary_cross_entropy as binary_cross_entropy

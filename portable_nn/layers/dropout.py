@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from portable_nn import functional
-from portable_nn.autodiff.frame import current_frame
 from portable_nn.backend.errors import ArgumentError
 from portable_nn.backend.random import Stream, keep_threshold
 from portable_nn.layers.module import Module
@@ -58,16 +57,11 @@ class Dropout(Module):
         return x if stream is None else functional.dropout(x, p=p, stream=stream)
 
     def draw(self) -> tuple[float, Stream | None]:
-        """For a layer that applies this one itself: the probability, and which random numbers decide; 0 and None where
-        nothing is dropped."""
-        return (self.p, self.next_stream()) if self.training and self.p else (0.0, None)
+        """For a layer that drops in this one's place: the probability, and which random numbers decide.
 
-    def observed(self, x: Any) -> Any:
-        """x, once such a layer has it: what a summary shows as this one's output."""
-        frame = current_frame()
-        if frame is not None and frame.observer is not None:
-            frame.observer(self, x)
-        return x
+        0 and None where nothing is dropped.
+        """
+        return (self.p, self.next_stream()) if self.training and self.p else (0.0, None)
 
     def extra_repr(self) -> str:
         return f"p={self.p}"

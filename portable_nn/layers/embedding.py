@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from types import NoneType
 from typing import Any
 
 from portable_nn import functional
 from portable_nn.backend.errors import ArgumentError, ShapeError
 from portable_nn.backend.namespace import array_namespace, is_tensor
 from portable_nn.functional.checks import as_index, check_integer
+from portable_nn.layers.calls import observed
+from portable_nn.layers.dropout import Dropout
 from portable_nn.layers.initializers import Normal, ZeroRow
 from portable_nn.layers.module import Module
 from portable_nn.layers.parameter import Parameter
+from portable_nn.layers.positions import LearnedPositions
 from portable_nn.layers.storage import check_size
 
 
@@ -64,7 +68,21 @@ class Embedding(Module):
         self.weight = Parameter((num_embeddings, embedding_dim), initializer)
         self.sparse = self.weight.row_sparse = bool(sparse)
 
-    def forward(self, indices: Any) -> Any:
+    def forward(self, indices: Any, positions: Any = None, dropout: Any = None) -> Any:
+        """The vectors; with `positions`, a LearnedPositions, theirs are added, and `dropout` is applied to the sum."""
+        if positions is None and dropout is None:
+            return self._look_up(indices)
+        if not (isinstance(positions, LearnedPositions) and positions.batch_first and len(indices.shape) == 2
+                and isinstance(dropout, (Dropout, NoneType)) and self.padding_idx is None and not self.sparse):
+            x = self._look_up(indices)
+            x = x if positions is None else positions(x)
+            return x if dropout is None else dropout(x)
+        p, stream = (0.0, None) if dropout is None else dropout.draw()
+        x = functional.embed_sequence(indices, self.weight, positions.rows(indices.shape[1]), p=p, stream=stream)
+        observed(positions, x)
+        return x if dropout is None else observed(dropout, x)
+
+    def _look_up(self, indices: Any) -> Any:
         look_up = functional.sparse_embedding if self.sparse else functional.embedding
         out = look_up(indices, self.weight)  # (..., D)
         if self.padding_idx is None or not is_tensor(out):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from portable_nn import functional
+from portable_nn.layers.calls import observed
 from portable_nn.layers.dropout import Dropout
 from portable_nn.layers.initializers import torch_uniform
 from portable_nn.layers.module import Module
@@ -54,7 +55,7 @@ class Linear(Module):
             y = functional.linear_dropout(x, self.weight, self.bias, activation=activation, p=p, stream=stream)
         if dropout is None:
             return y
-        return dropout.observed(y) if isinstance(dropout, Dropout) else dropout(y)
+        return observed(dropout, y) if isinstance(dropout, Dropout) else dropout(y)
 
     def extra_repr(self) -> str:
         return f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}"

@@ -9,6 +9,7 @@ from typing import Any
 from portable_nn import functional
 from portable_nn.backend.errors import ArgumentError, ShapeError
 from portable_nn.backend.namespace import array_namespace
+from portable_nn.layers.calls import observed
 from portable_nn.layers.dropout import Dropout
 from portable_nn.layers.module import Module
 from portable_nn.layers.storage import check_size
@@ -68,7 +69,7 @@ class Norm(Module):
         p, stream = 0.0, None
         if plus is not None and dropout is not None:
             p, stream = dropout.draw()
-            dropout.observed(plus)
+            observed(dropout, plus)
         return functional.add_norm(x, plus, self.weight, self.bias, norm=self.norm, eps=self.eps, p=p, stream=stream,
                                    both=both)
 

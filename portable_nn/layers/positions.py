@@ -104,15 +104,18 @@ class LearnedPositions(Module):
         self.weight = Parameter((max_length, d_model), Normal(0.02))
 
     def forward(self, x: Any) -> Any:
-        length = check_sequence(x, self.d_model, self.batch_first)
+        rows = self.rows(check_sequence(x, self.d_model, self.batch_first))
+        xp = array_namespace(x, rows)
+        check_floating("LearnedPositions", raw(x), raw(rows))
+        return x + (rows if self.batch_first else xp.expand_dims(rows, axis=1))
+
+    def rows(self, length: int) -> Any:
+        """The vectors (T, d_model) of the first positions."""
         if length > self.max_length:
             raise ShapeError(f"a sequence of at most {self.max_length} steps", f"{length}",
                              "cut it, or build the layer with a larger max_length")
         weight: Any = self.weight
-        xp = array_namespace(x, weight)
-        check_floating("LearnedPositions", raw(x), raw(weight))
-        rows = weight[:length, :]                                                            # (T, D)
-        return x + (rows if self.batch_first else xp.expand_dims(rows, axis=1))
+        return weight if length == self.max_length else weight[:length, :]
 
     def extra_repr(self) -> str:
         return f"{self.max_length}, {self.d_model}{'' if self.batch_first else ', batch_first=False'}"

@@ -43,7 +43,7 @@ class Encoder(layers.Module):
         self.out = layers.Linear(dim, 2)
 
     def forward(self, words: Any) -> Any:
-        h = self.encoder(self.positions(self.tokens(words)))
+        h = self.encoder(self.tokens(words, self.positions))
         return self.out(pnn.array_namespace(h).mean(h, axis=1))
 
 
@@ -71,7 +71,7 @@ class GPT(layers.Module):
         self.norm, self.head = layers.LayerNorm(dim), layers.Linear(dim, spec["vocab"], bias=False)
 
     def forward(self, words: Any) -> Any:
-        x, added = self.dropout(self.positions(self.tokens(words))), None
+        x, added = self.tokens(words, self.positions, self.dropout), None
         for block in self.blocks:
             x, added = block(x, added)
         return self.head(self.norm(x, added, self.last_dropout))

@@ -1,4 +1,4 @@
-"""Calls of add_dropout, add_norm and linear_dropout: (operation, name, make, options) each, see `cases`."""
+"""Calls of what Transformers are made of, dropout included: (operation, name, make, options) each, see `cases`."""
 
 from __future__ import annotations
 
@@ -47,4 +47,14 @@ def _linear() -> list[tuple]:
             for name, value in arguments.items() for activation in ("gelu", "relu", "tanh", None)]
 
 
-CALLS = [*_sums(), *_norms("layer"), *_norms("rms"), *_linear()]
+def _sequences() -> list[tuple]:
+    def make(rows: int, length: int, width: int) -> Callable[..., tuple]:
+        return lambda rng: (rng.integers(0, 7, (rows, length)), rng.standard_normal((7, width)),
+                            rng.standard_normal((length, width)))
+
+    arguments = {"odd": make(3, 5, 7), "wide": make(3, 4, 16), "empty": make(0, 3, 4), "many": make(5, 9, 200)}
+    return [("embed_sequence", f"{name} p={p}", value, {"p": p, "stream": stream})
+            for name, value in arguments.items() for p, stream in ((0.3, STREAM), (0, None))]
+
+
+CALLS = [*_sums(), *_norms("layer"), *_norms("rms"), *_linear(), *_sequences()]

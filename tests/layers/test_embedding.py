@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from scipy import sparse
@@ -44,3 +46,37 @@ def test_batches_of_a_sparse_matrix_are_bags(rng: np.random.Generator) -> None:
         np.testing.assert_allclose(out.numpy(), matrix[numbers.numpy()] @ layer.weight.data, rtol=1e-5, atol=1e-6)
     with pytest.raises(ArgumentError, match="mean"):
         layers.EmbeddingBag(5, 3)(rows)
+
+
+@pytest.mark.parametrize("kind", ["plain", "no dropout", "no positions", "padding", "waves", "vector"])
+def test_positions_and_dropout_at_once(kind: str, rng: np.random.Generator) -> None:
+    """What the layers give one after the other, gradients included."""
+    class Front(layers.Module):
+        def __init__(self, at_once: bool) -> None:
+            self.at_once = at_once
+            self.tokens = layers.Embedding(9, 6, padding_idx=2 if kind == "padding" else None)
+            self.positions = layers.PositionalEncoding(6) if kind == "waves" else layers.LearnedPositions(8, 6)
+            self.dropout = layers.Dropout(0.4)
+
+        def forward(self, words: Any, scale: Any) -> Any:
+            positions = None if kind in ("no positions", "vector") else self.positions
+            dropout = None if kind == "no dropout" else self.dropout
+            if self.at_once:
+                return self.tokens(words, positions, dropout) * scale
+            x = self.tokens(words)
+            x = x if positions is None else positions(x)
+            return (x if dropout is None else dropout(x)) * scale
+
+    words = rng.integers(0, 9, (5,) if kind == "vector" else (3, 5))
+    found = []
+    for at_once in (False, True):
+        model = Front(at_once).initialize(1).to(dtype="float64")
+        out = model(words, Tensor(np.asarray(2.0)))
+        (out**2).sum().backward()
+        found.append([out.numpy(), *(p.grad for p in model.parameters())])
+        summary = str(layers.summary(model.train(), words, np.asarray(2.0)))
+        assert ("not called" in summary) == (kind in ("no dropout", "no positions", "vector"))
+    for got, wanted in zip(found[1], found[0], strict=True):
+        assert (got is None) == (wanted is None)
+        if wanted is not None:
+            np.testing.assert_allclose(got, wanted, rtol=1e-12, atol=1e-12)

@@ -12,7 +12,7 @@ from portable_nn.kernels.cupy.launch import SCALARS, WIDE, contiguous, empty, is
 from portable_nn.kernels.registry import register
 
 #: Elements that one block of threads works on.
-_BLOCK = 4096
+BLOCK = 4096
 _NOTHING_DROPPED = (0, 1.0, 0, 0, 0, 0, 0, 0)
 
 
@@ -51,7 +51,7 @@ def drop(x: Any, y: Any, dtype: Any, how: tuple) -> Any:
             types = [f"{name}={SCALARS[(y if z is None else z).dtype.char]}" for name, z in (("X", x), ("Y", y))]
             function = kernel("dropout", "dropout", "d" if "d" in chars else "f", *types, f"OUT={SCALARS[dtype.char]}",
                               f"PACK={max(WIDE[char] for char in chars)}")
-        function((-(-y.size // _BLOCK),), (32, 8), (0 if x is None else x, y, out, y.size, *how))
+        function((-(-y.size // BLOCK),), (32, 8), (0 if x is None else x, y, out, y.size, *how))
     return out
 
 
