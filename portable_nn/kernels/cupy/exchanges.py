@@ -19,7 +19,7 @@ from portable_nn.kernels.cupy.uploads import SLOTS, Upload
 #: As in exchange.cu.
 CHUNK, THREADS = 16384, 256
 PIECE, HEADER = 5, 16
-#: Uploads that a step may have, and blocks of the first and last launch: more chunks than these go round.
+#: Uploads that a step may have, and blocks of the first and last launch, which take several chunks each if need be.
 UPLOADS, BLOCKS = 64, 2048
 _HALF = SLOTS // 2
 _INT64 = cupy.dtype("int64")
@@ -49,7 +49,7 @@ class Exchange:
         self._outputs: list[Any] = []
         self._results: list[tuple[Any, Any]] = []
         self._uploads: list[Upload] = []
-        self._chunks = sum(map(_chunks, self.statics)) + UPLOADS
+        self._chunks = sum(map(_chunks, self.statics)) + 2  # of uploads there are few, and small ones
         self._launch(0, 1)  # loads the kernel, which cannot be done while something is recorded; there is no slot yet
 
     def _launch(self, side: int, chunks: int) -> None:
