@@ -10,16 +10,21 @@
 // A row's hidden unit, whose states a thread has.
 struct Place {
     int unit;
-    int64 row, length, at;
+    int64 length, at, now, by;  // at: of the state; now: of the step, in (B, T, H), and how far it is to the next one
     bool active;
 
-    DEVICE void find(int pass, const int64* lengths, int64 batch, int64 steps) {
+    DEVICE void find(int pass, const int64* lengths, int64 k, int64 batch, int64 steps, int64 reverse) {
+        const int64 row = (number_of_cluster() * PASSES + pass) * ROWS + threadIdx.x / UNITS;
         unit = rank_of_block() * UNITS + threadIdx.x % UNITS;
-        row = (number_of_cluster() * PASSES + pass) * ROWS + threadIdx.x / UNITS;
         active = unit < H && row < batch;
         length = active ? length_of(lengths, row, steps) : 0;
         at = row * H + unit;
+        now = index_of(row, k, steps, reverse) * H + unit;
+        by = stride_of(H, reverse);
     }
+
+    // Of the first gate, in (B, T, GATES, H).
+    DEVICE int64 gates_at(int64 place) const { return GATES * place - (GATES - 1) * unit; }
 };
 
 struct ForwardRoom {
@@ -158,31 +163,33 @@ DEVICE void go_forward(const typename Cell::Arrays& arrays, int64 batch, int64 s
 #pragma unroll
     for (int p = 0; p < PASSES; p++) {
         Cell& own = cells[p];
-        own.find(p, arrays.lengths, batch, steps);
+        own.find(p, arrays.lengths, 0, batch, steps, reverse);
         if (own.active) own.begin(arrays);
-        if (own.active) own.read(arrays, index_of(own.row, 0, steps, reverse));
+        if (own.active) own.read(arrays, own.now);
         send(rooms, room.lines[0][p][line], own.unit, own.h);
     }
     const typename Cell::Bias bias(arrays, cells[0].unit);
     cluster_barrier();
     for (int64 k = 0; k < steps; k++) {
+        const int64 step = reverse ? steps - 1 - k : k;
 #pragma unroll
         for (int p = 0; p < PASSES; p++) {
             cells[p].go_on();
-            if (cells[p].active && k + 1 < steps) cells[p].read(arrays, index_of(cells[p].row, k + 1, steps, reverse));
+            if (cells[p].active && k + 1 < steps) cells[p].read(arrays, cells[p].now + cells[p].by);
         }
         weights.multiply(room, k, room.sums);
         __syncthreads();
 #pragma unroll
-        for (int p = 0; p < PASSES; p++) {
-            Cell& own = cells[p];
-            own.step(room.sums[p][line], bias, step_of(own.row, k, own.length, steps, reverse).valid);
-            send(rooms, room.lines[(k + 1) % 2][p][line], own.unit, own.h);
-        }
-        cluster_arrive();
+        for (int p = 0; p < PASSES; p++) cells[p].step(room.sums[p][line], bias, step < cells[p].length);
 #pragma unroll
         for (int p = 0; p < PASSES; p++)
-            if (cells[p].active) cells[p].write(arrays, step_of(cells[p].row, k, cells[p].length, steps, reverse));
+            send(rooms, room.lines[(k + 1) % 2][p][line], cells[p].unit, cells[p].h);
+        cluster_arrive();
+#pragma unroll
+        for (int p = 0; p < PASSES; p++) {
+            if (cells[p].active) cells[p].write(arrays, step < cells[p].length);
+            cells[p].now += cells[p].by;
+        }
         cluster_wait();
     }
 #pragma unroll
@@ -202,19 +209,20 @@ DEVICE void go_back(const typename Cell::Arrays& arrays, int64 batch, int64 step
 #pragma unroll
     for (int p = 0; p < PASSES; p++) {
         Cell& own = cells[p];
-        own.find(p, arrays.lengths, batch, steps);
+        own.find(p, arrays.lengths, steps - 1, batch, steps, reverse);
         if (!own.active) continue;
-        own.begin(arrays, steps, reverse);
+        own.begin(arrays, steps - 1);
         own.go_on();
-        own.read(arrays, steps - 2, steps, reverse);
+        own.read(arrays, own.now - own.by, steps - 2);
     }
     cluster_barrier();  // all are there
     for (int64 k = steps - 1; k >= 0; k--) {
+        const int64 step = reverse ? steps - 1 - k : k;
         Four d[PASSES];
 #pragma unroll
         for (int p = 0; p < PASSES; p++) {
             Cell& own = cells[p];
-            d[p] = own.differentiate(step_of(own.row, k, own.length, steps, reverse).valid);
+            d[p] = own.differentiate(step < own.length);
             Quad four;
 #pragma unroll
             for (int j = 0; j < 4; j++) round_operand(j < GATES ? d[p].at[j] : real(0), four.at[j]);
@@ -227,9 +235,10 @@ DEVICE void go_back(const typename Cell::Arrays& arrays, int64 batch, int64 step
         for (int p = 0; p < PASSES; p++) {
             Cell& own = cells[p];
             if (!own.active) continue;
-            own.write(arrays, index_of(own.row, k, steps, reverse), d[p]);
+            own.write(arrays, d[p]);
             own.go_on();
-            own.read(arrays, k - 2, steps, reverse);
+            own.read(arrays, own.now - 2 * own.by, k - 2);
+            own.now -= own.by;
         }
         cluster_wait();
 #pragma unroll
@@ -237,7 +246,7 @@ DEVICE void go_back(const typename Cell::Arrays& arrays, int64 batch, int64 step
             real sum = 0;
 #pragma unroll
             for (int b = 0; b < CLUSTER; b++) sum += room.inbox[k % 2][b][p][line][local];
-            cells[p].receive(sum, step_of(cells[p].row, k, cells[p].length, steps, reverse).valid);
+            cells[p].receive(sum, step < cells[p].length);
         }
     }
 #pragma unroll

@@ -29,9 +29,10 @@ struct Cell : Place {
 
     DEVICE void begin(const Arrays& a) { h = load_or_zero(a.h_first, at); }
 
-    DEVICE void read(const Arrays& a, int64 index) {
+    DEVICE void read(const Arrays& a, int64 place) {
+        const scalar* from = a.gates + gates_at(place);
 #pragma unroll
-        for (int j = 0; j < 3; j++) next[j] = load(a.gates + (index * 3 + j) * H + unit);
+        for (int j = 0; j < 3; j++) next[j] = load(from + j * H);
     }
 
     DEVICE void go_on() {
@@ -46,18 +47,18 @@ struct Cell : Place {
         b_n = sums[2 * UNITS + local] + bias.of[2];
         n = tanh_of(given[2] + bias.of[3] + r * b_n);
         old = h;
-        if (valid) h = n + z * (h - n);
+        h = valid ? n + z * (h - n) : h;
     }
 
-    DEVICE void write(const Arrays& a, const Step& now) const {
-        const int64 place = now.index * H + unit;
-        store(a.y + place, now.valid ? h : real(0));
+    DEVICE void write(const Arrays& a, bool valid) const {
+        store(a.y + now, valid ? h : real(0));
         if (!a.b_n_kept) return;
-        store(a.gates + now.index * 3 * H + unit, r);
-        store(a.gates + (now.index * 3 + 1) * H + unit, z);
-        store(a.gates + (now.index * 3 + 2) * H + unit, n);
-        store(a.b_n_kept + place, b_n);
-        store(a.h_before + place, old);
+        scalar* to = a.gates + gates_at(now);
+        store(to, r);
+        store(to + H, z);
+        store(to + 2 * H, n);
+        store(a.b_n_kept + now, b_n);
+        store(a.h_before + now, old);
     }
 
     DEVICE void end(const Arrays& a) const { store(a.h_last + at, h); }
@@ -76,16 +77,16 @@ struct CellBack : Place {
     real h, passing, gate[3], b_n, before, next_g_y, g_y, sums[4];
     Slopes slopes;
 
-    DEVICE void begin(const Arrays& a, int64 steps, int64 reverse) {
+    DEVICE void begin(const Arrays& a, int64 last) {
         h = load_or_zero(a.g_h_last, at);
-        read(a, steps - 1, steps, reverse);
+        read(a, now, last);
     }
 
-    DEVICE void read(const Arrays& a, int64 k, int64 steps, int64 reverse) {
+    DEVICE void read(const Arrays& a, int64 place, int64 k) {
         if (k < 0) return;
-        const int64 index = index_of(row, k, steps, reverse), place = index * H + unit;
+        const scalar* from = a.gates + gates_at(place);
 #pragma unroll
-        for (int j = 0; j < 3; j++) gate[j] = load(a.gates + (index * 3 + j) * H + unit);
+        for (int j = 0; j < 3; j++) gate[j] = load(from + j * H);
         b_n = load(a.b_n + place);
         before = load(a.h_before + place);
         next_g_y = load_or_zero(a.g_y, place);
@@ -103,11 +104,12 @@ struct CellBack : Place {
         return {into * slopes.r, into * slopes.z, into * slopes.b_n, into * slopes.a_n};
     }
 
-    DEVICE void write(const Arrays& a, int64 index, const Four& d) {
+    DEVICE void write(const Arrays& a, const Four& d) {
+        const int64 first = gates_at(now);
 #pragma unroll
         for (int j = 0; j < 3; j++) {
-            store(a.gates + (index * 3 + j) * H + unit, d.at[j == 2 ? 3 : j]);
-            store(a.g_hidden + (index * 3 + j) * H + unit, d.at[j]);
+            store(a.gates + first + j * H, d.at[j == 2 ? 3 : j]);
+            store(a.g_hidden + first + j * H, d.at[j]);
         }
 #pragma unroll
         for (int j = 0; j < 4; j++) sums[j] += d.at[j];
@@ -120,7 +122,7 @@ struct CellBack : Place {
     DEVICE void end(const Arrays& a) const {
         store(a.g_h_first + at, h);
 #pragma unroll
-        for (int j = 0; j < 4; j++) a.g_bias[(row * 4 + j) * H + unit] = sums[j];
+        for (int j = 0; j < 4; j++) a.g_bias[4 * at - 3 * unit + j * H] = sums[j];
     }
 };
 

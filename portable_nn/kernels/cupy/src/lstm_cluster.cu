@@ -32,9 +32,10 @@ struct Cell : Place {
         c = load_or_zero(a.c_first, at);
     }
 
-    DEVICE void read(const Arrays& a, int64 index) {
+    DEVICE void read(const Arrays& a, int64 place) {
+        const scalar* from = a.gates + gates_at(place);
 #pragma unroll
-        for (int j = 0; j < 4; j++) next[j] = load(a.gates + (index * 4 + j) * H + unit);
+        for (int j = 0; j < 4; j++) next[j] = load(from + j * H);
     }
 
     DEVICE void go_on() {
@@ -47,19 +48,19 @@ struct Cell : Place {
         for (int j = 0; j < 4; j++)
             gate[j] = gate_of(sums[j * UNITS + threadIdx.x % UNITS] + given[j] + bias.of[j], j == 2);
         old = h;
-        if (!valid) return;
-        c = gate[1] * c + gate[0] * gate[2];
-        h = gate[3] * tanh_of(c);
+        const real c_next = gate[1] * c + gate[0] * gate[2], h_next = gate[3] * tanh_of(c_next);
+        c = valid ? c_next : c;
+        h = valid ? h_next : h;
     }
 
-    DEVICE void write(const Arrays& a, const Step& now) const {
-        const int64 place = now.index * H + unit;
-        store(a.y + place, now.valid ? h : real(0));
+    DEVICE void write(const Arrays& a, bool valid) const {
+        store(a.y + now, valid ? h : real(0));
         if (!a.c_kept) return;
+        scalar* to = a.gates + gates_at(now);
 #pragma unroll
-        for (int j = 0; j < 4; j++) store(a.gates + (now.index * 4 + j) * H + unit, gate[j]);
-        store(a.h_before + place, old);
-        a.c_kept[place] = c;
+        for (int j = 0; j < 4; j++) store(to + j * H, gate[j]);
+        store(a.h_before + now, old);
+        a.c_kept[now] = c;
     }
 
     DEVICE void end(const Arrays& a) const {
@@ -82,21 +83,20 @@ struct CellBack : Place {
     real h, c, c_now, through, gate[4], c_before, next_g_y, g_y, sums[4];
     Slopes slopes;
 
-    DEVICE void begin(const Arrays& a, int64 steps, int64 reverse) {
+    DEVICE void begin(const Arrays& a, int64 last) {
         h = load_or_zero(a.g_h_last, at);
         c = load_or_zero(a.g_c_last, at);
-        c_before = a.c_kept[index_of(row, steps - 1, steps, reverse) * H + unit];
-        c_now = c_before;
-        read(a, steps - 1, steps, reverse);
+        c_now = a.c_kept[now];
+        read(a, now, last);
     }
 
-    DEVICE void read(const Arrays& a, int64 k, int64 steps, int64 reverse) {
+    DEVICE void read(const Arrays& a, int64 place, int64 k) {
         if (k < 0) return;
-        const int64 index = index_of(row, k, steps, reverse);
+        const scalar* from = a.gates + gates_at(place);
 #pragma unroll
-        for (int j = 0; j < 4; j++) gate[j] = load(a.gates + (index * 4 + j) * H + unit);
-        c_before = k ? a.c_kept[index_of(row, k - 1, steps, reverse) * H + unit] : load_or_zero(a.c_first, at);
-        next_g_y = load_or_zero(a.g_y, index * H + unit);
+        for (int j = 0; j < 4; j++) gate[j] = load(from + j * H);
+        c_before = k ? a.c_kept[place - by] : load_or_zero(a.c_first, at);
+        next_g_y = load_or_zero(a.g_y, place);
     }
 
     DEVICE void go_on() {
@@ -112,10 +112,11 @@ struct CellBack : Place {
         return {slopes.i * through, slopes.f * through, slopes.g * through, slopes.o * into};
     }
 
-    DEVICE void write(const Arrays& a, int64 index, const Four& d) {
+    DEVICE void write(const Arrays& a, const Four& d) {
+        scalar* to = a.gates + gates_at(now);
 #pragma unroll
         for (int j = 0; j < 4; j++) {
-            store(a.gates + (index * 4 + j) * H + unit, d.at[j]);
+            store(to + j * H, d.at[j]);
             sums[j] += d.at[j];
         }
         through *= slopes.keep;
@@ -131,7 +132,7 @@ struct CellBack : Place {
         store(a.g_h_first + at, h);
         store(a.g_c_first + at, c);
 #pragma unroll
-        for (int j = 0; j < 4; j++) a.g_bias[(row * 4 + j) * H + unit] = sums[j];
+        for (int j = 0; j < 4; j++) a.g_bias[4 * at - 3 * unit + j * H] = sums[j];
     }
 };
 
