@@ -114,6 +114,10 @@ def test_bags(gpu: Any, mode: str, dim: int, lengths: Any, order: int, rng: np.r
         np.add.at(g_table, indices, g64[bag] * share[:, None])
         assert_rounded(out, expected, name)
         assert_rounded(gradients[2], g_table, name)
+        sparse = run("sparse_embedding_bag", (cupy.asarray(indices), cupy.asarray(offsets), table, w), g,
+                     (False, False, True, mode == "weighted"), mode="mean" if mode == "mean" else "sum")
+        np.testing.assert_array_equal(read(sparse[0]), read(out))
+        assert_rounded(sparse[3].rows, g64[bag] * share[:, None], name)
         if mode == "weighted":
             assert_rounded(gradients[3], (g64[bag] * table64[indices]).sum(-1), name)
 

@@ -68,6 +68,16 @@ def test_every_shape(gpu: Any, table: tuple[int, int], kind: type, dtype: str) -
         np.testing.assert_allclose(y, x, rtol=1e-4, atol=1e-6)
 
 
+def test_many_indices(gpu: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if they were too many for one block to sort: of a large table the gradient is left unwritten all the same."""
+    from portable_nn.kernels.cupy import embedding, scatter
+
+    for module in (embedding, scatter):
+        monkeypatch.setattr(module, "FEW", 5)
+    for kind in (layers.Embedding, layers.EmbeddingBag):
+        test_every_shape(gpu, (500, 33), kind, "float32")
+
+
 def test_the_order_of_threads_changes_no_bit(gpu: Any, order: int) -> None:
     bits = b"".join(x.tobytes() for x in train("cuda:0", RULES["adam"], (500, 33))[0])
     assert _bits.setdefault("bits", bits) == bits

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from portable_nn.autodiff.engine import Leaf
+from portable_nn.autodiff.row_sparse import RowSparse
 from portable_nn.kernels.cupy.launch import WIDE, as_int64, contiguous, empty, is_floating, kernel, rows
 from portable_nn.kernels.cupy.scatter import ALONE, FEW, Bags, sum_by_index, sum_rows
 from portable_nn.kernels.cupy.scatter import supports as scatter_supports
@@ -49,20 +50,39 @@ def embedding_bag(indices: Any, offsets: Any, weight: Any, per_sample_weights: A
 
 def embedding_bag_backward(xp: Any, g: Any, saved: Any, needs: Any, parents: Any) -> tuple:
     indices, offsets, weight, weights, mean = saved
-    g, (size, width), char = contiguous(g), weight.shape, weight.dtype.char
-    g_weight = g_samples = None
+    g, g_weight = contiguous(g), None
     if needs[2]:
-        g_weight = _gradient(indices, g, size, parents[2], Bags(offsets, weights, offsets.size, mean))
-    if needs[3]:
-        g_samples = empty(indices.shape, weight.dtype)
-        rows(kernel("embedding", "bag_weights", char), indices.size, width,
-             (indices, offsets, weight, g, g_samples, offsets.size, indices.size, size, width))
-    return None, None, g_weight, g_samples
+        g_weight = _gradient(indices, g, weight.shape[0], parents[2], Bags(offsets, weights, offsets.size, mean))
+    return None, None, g_weight, _bag_weights(g, saved) if needs[3] else None
+
+
+def sparse_bag_backward(xp: Any, g: Any, saved: Any, needs: Any) -> tuple:
+    """As of embedding_bag, with the rows one by one: only those looked up, each as often as it was."""
+    indices, offsets, weight, weights, mean = saved
+    g, g_weight = contiguous(g), None
+    if needs[2]:
+        g_rows, width = empty((indices.size, weight.shape[1]), g.dtype), weight.shape[1]
+        rows(kernel("embedding", "bag_rows", g.dtype.char), indices.size, width,
+             (g, offsets, weights, offsets.size, mean, g_rows, indices.size, width))
+        g_weight = RowSparse(indices, g_rows, weight.shape)
+    return None, None, g_weight, _bag_weights(g, saved) if needs[3] else None
+
+
+def _bag_weights(g: Any, saved: Any) -> Any:
+    """The gradient of the per-sample weights."""
+    indices, offsets, weight, *_ = saved
+    out, (size, width) = empty(indices.shape, weight.dtype), weight.shape
+    rows(kernel("embedding", "bag_weights", weight.dtype.char), indices.size, width,
+         (indices, offsets, weight, g, out, offsets.size, indices.size, size, width))
+    return out
 
 
 def _gradient(indices: Any, g: Any, size: int, parent: Any, bags: Bags = ALONE) -> Any:
-    """The gradient of a table, which is left to be written by whoever needs it where nobody else computes with it."""
-    if type(parent) is Leaf and 0 < indices.size <= FEW and g.size and size:
+    """The gradient of a table, which is left to be written by whoever needs it where nobody else computes with it.
+
+    Very many indices of few rows, long runs that is, are quicker summed by chunks, and the table is then small anyway.
+    """
+    if type(parent) is Leaf and indices.size and g.size and size and (indices.size <= FEW or indices.size < size):
         return sum_rows([(indices, g, size, bags)])[0]
     return sum_by_index(indices, g, size, bags)
 
@@ -73,3 +93,4 @@ def embedding_bag_supports(indices: Any, offsets: Any, weight: Any, per_sample_w
 
 register("embedding", "cupy", embedding, embedding_backward, embedding_supports)
 register("embedding_bag", "cupy", embedding_bag, embedding_bag_backward, embedding_bag_supports)
+register("sparse_embedding_bag", "cupy", embedding_bag, sparse_bag_backward, embedding_bag_supports)

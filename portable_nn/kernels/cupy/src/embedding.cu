@@ -116,3 +116,13 @@ ROW_KERNEL bag_weights(const int64* indices, const int64* offsets, const scalar*
     sum = row_sum(sum);
     if (threadIdx.x == 0) store(g_weights + i, sum);
 }
+
+// What each index adds to its row of the table: its share of its bag's gradient.
+ROW_KERNEL bag_rows(const scalar* g, const int64* offsets, const scalar* weights, int64 bags, int64 mean, scalar* g_rows,
+                    int64 count, int64 width) {
+    const int64 i = row_of_thread();
+    if (i >= count) return;
+    real share;
+    const scalar* from = g + Bags{offsets, weights, bags, count, mean}.row_of(i, share) * width;
+    FOR_ROW(column, 1, width) store(g_rows + i * width + column, load(from + column) * share);
+}
