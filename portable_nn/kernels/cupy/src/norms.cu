@@ -5,7 +5,7 @@
 // each thread draws one block of dropout's stream for a row. CENTRED is layer norm. `scalar` is the type of the weights;
 // X, Y and OUT are the numbers of the types of x, y and the norm, and the sum has the wider one of x and y.
 //
-// Variants: CENTRED=1 CHUNKS=3 TWICE=1; CENTRED=0 THREADS=64 PACK=1 CHUNKS=16; X=0 Y=3 OUT=3 PACK=8 CHUNKS=2
+// Variants: CENTRED=1 CHUNKS=3 TWICE=1; CENTRED=0 THREADS=64 PACK=1 CHUNKS=16; X=0 Y=3 OUT=3 PACK=8 CHUNKS=2; THREADS=512 PACK=1 CHUNKS=16
 #include "dropping.cuh"
 #include "last.cuh"
 #include "mixed.cuh"
@@ -165,6 +165,10 @@ DEVICE void add_up(const real (&sums)[3][CHUNKS][PACK], real* shared, real* left
     constexpr int ROWS = MANY / THREADS, SIDE = CHUNKS * THREADS * PACK;
 #pragma unroll
     for (int o = 0; o < 3; o++) {
+        if (ROWS == 1) {
+            FOR_PACKS(k, i, width) FOR_PACK(j) left[(o * blocks + block) * width + i + j] = sums[o][k][j];
+            continue;
+        }
         __syncthreads();
         FOR_PACKS(k, i, width) FOR_PACK(j) shared[threadIdx.y * SIDE + i + j] = sums[o][k][j];
         __syncthreads();
@@ -205,7 +209,7 @@ ROW_KERNEL add_norm_backward(const sum_type* sum, const scalar* weight, const ou
                          scalar* g_bias, real* y_sums, real* left, unsigned* counters, int64 rows, int64 columns,
                          DROPPING_PARAMETERS) {
     union Memory {
-        real sums[MANY * CHUNKS * PACK];
+        real sums[MANY > THREADS ? MANY * CHUNKS * PACK : 1];  // of wide rows of float64 they would not fit
         Drawn drawn[MANY / 32];
     };
     __shared__ __align__(16) Memory memory;
