@@ -47,7 +47,13 @@ class RawKernel:
                                    f"{self.max_dynamic_shared_size_bytes} were allowed")
         if not (isinstance(grid, tuple) and isinstance(block, tuple)):
             raise TypeError("grid and block must be tuples")
+        if 0 in grid or 0 in block:
+            raise EmulationError(f"{self.name}: a grid {grid} of blocks {block}, where CuPy would launch one block")
+        if max(grid[1:], default=1) > 65535 or grid[0] > 2**31 - 1 or (len(block) > 2 and block[2] > 64):
+            raise CUDARuntimeError(f"cudaErrorInvalidConfiguration: a grid {grid} of blocks {block} for {self.name}")
         kernel, packed = self.kernel, [_pack(x) for x in args]
+        if sum(-(-len(value) // 8) * 8 for _, value in packed) > 4096:
+            raise CUDARuntimeError(f"cudaErrorInvalidValue: more than 4 KB of arguments for {self.name}")
         launches.append((self.name, grid, block))
         grid, block = self._clusters(grid, block)
 
