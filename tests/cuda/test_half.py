@@ -69,11 +69,23 @@ def near(actual: Any, wanted: Any, eps: float, what: str) -> None:
 @pytest.mark.parametrize("case", CHECKED)
 def test_layers(gpu: Any, case: Case, name: str, narrow: bool) -> None:
     """Values and gradients; gradients have the dtypes of what they are for."""
-    exact, _, wanted = run(case, gpu)
-    out, sources, found = run(case, gpu, name, narrow)
+    compare(run(case, gpu), run(case, gpu, name, narrow), name)
+
+
+@pytest.mark.parametrize("pair", [False, True], ids=["definition", "generic"])
+@pytest.mark.parametrize("case", CHECKED)
+def test_layers_without_kernels(gpu: Any, case: Case, pair: bool) -> None:
+    exact = run(case, gpu)
+    with registry.disabled(generic=pair):
+        found = run(case, gpu, "bfloat16", True)
+    compare(exact, found, "bfloat16")
+
+
+def compare(exact: tuple, actual: tuple, name: str) -> None:
+    (wanted, _, wanted_gradients), (out, sources, gradients) = exact, actual
     assert out.dtype in (host_dtype("float32"), host_dtype(name))
-    near(out.data, exact.data, EPS[name], "value")
-    for i, (g, w) in enumerate(zip(found, wanted, strict=True)):
+    near(out.data, wanted.data, EPS[name], "value")
+    for i, (g, w) in enumerate(zip(gradients, wanted_gradients, strict=True)):
         assert (g is None) == (w is None)
         if g is not None:
             assert g.dtype == (sources[i].dtype if i < len(sources) else host_dtype("float32"))
