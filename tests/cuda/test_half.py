@@ -184,6 +184,24 @@ def test_contexts(gpu: Any) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("activation", [None, "relu", "gelu", "tanh"])
+def test_emulation_is_what_kernels_compute(gpu: Any, activation: str | None, name: str,
+                                           rng: np.random.Generator) -> None:
+    """Two linear layers: NumPy in a context that emulates, CuPy in one that stores, a rounding apart at most."""
+    values = [rng.standard_normal(shape).astype("f") / 2 for shape in ((9, 16), (24, 16), (8, 24))]
+    results = []
+    for place, emulate in ((lambda x: x, True), (gpu.asarray, False)):
+        x, *weights = (pnn.Tensor(place(value), requires_grad=True) for value in values)
+        with precision(name, emulate=emulate):
+            out = functional.linear(x, weights[0], None, activation=activation)
+            out = functional.linear(out, weights[1], None, activation=None)
+            out.backward(array_namespace(out.data).ones_like(out.data))
+        results.append([pnn.to_numpy(a).astype("f") for a in (out.data, x.grad, *(w.grad for w in weights))])
+    for emulated, computed in zip(*results, strict=True):
+        assert np.linalg.norm(emulated - computed) <= EPS[name] / 2 * np.linalg.norm(emulated)
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_products_of_mixed_dtypes(gpu: Any, name: str, rng: np.random.Generator) -> None:
     """The float32 factor is rounded, as two of float32 would be; half precision is not widened to be rounded again."""
     a, b = (gpu.asarray(rng.standard_normal(shape).astype("f")) for shape in ((2, 3, 4), (4, 5)))
