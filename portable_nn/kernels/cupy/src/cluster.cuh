@@ -117,24 +117,30 @@ struct Tile {
                 words[i][r] = word_of(x);
             }
     }
-
-    // A lane's are outputs g and g + 8 of rows 2 t and 2 t + 1: `take(output, row, sum)`.
-    template <class F>
-    DEVICE void multiply(const Line<LENGTH> (&lines)[ROWS], F take) const {
-        const int g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
-        const Words* own = reinterpret_cast<const Words*>(lines[g].at) + t;
-        __syncwarp();
-        float first[4] = {}, second[4] = {};  // two chains, for the time that a product takes
-#pragma unroll
-        for (int i = 0; i < CHUNKS; i++) {
-            const Words x = own[4 * i];
-            multiply_tile(first, words[2 * i], x.at[0], x.at[1]);
-            multiply_tile(second, words[2 * i + 1], x.at[2], x.at[3]);
-        }
-#pragma unroll
-        for (int i = 0; i < 4; i++) take(g + i / 2 * 8, 2 * t + i % 2, first[i] + second[i]);
-    }
 };
+
+// The products of eight rows' vectors with all tiles of a warp. A lane gets outputs g and g + 8 of rows 2 t and 2 t + 1:
+// `take(tile, output, row, sum)`.
+template <int TILES, int LENGTH, class F>
+DEVICE void multiply_rows(const Tile<LENGTH> (&tiles)[TILES], const Line<LENGTH> (&lines)[ROWS], F take) {
+    const int g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
+    const Words* own = reinterpret_cast<const Words*>(lines[g].at) + t;
+    float sums[TILES][2][4] = {};  // two chains, for the time that a product takes
+    __syncwarp();
+#pragma unroll
+    for (int i = 0; i < Tile<LENGTH>::CHUNKS; i++) {
+        const Words x = own[4 * i];
+#pragma unroll
+        for (int j = 0; j < TILES; j++) {
+            multiply_tile(sums[j][0], tiles[j].words[2 * i], x.at[0], x.at[1]);
+            multiply_tile(sums[j][1], tiles[j].words[2 * i + 1], x.at[2], x.at[3]);
+        }
+    }
+#pragma unroll
+    for (int j = 0; j < TILES; j++)
+#pragma unroll
+        for (int i = 0; i < 4; i++) take(j, g + i / 2 * 8, 2 * t + i % 2, sums[j][0][i] + sums[j][1][i]);
+}
 #else
 // Of one row; the gap moves the next row's to other banks.
 template <int LENGTH>

@@ -39,11 +39,11 @@ struct BackwardRoom {
 
 #if PRECISION
 struct ForwardWeights {
-    Tile<H> tile;  // half of the units of a gate
+    Tile<H> tiles[1];  // half of the units of a gate
 
     DEVICE void read(const scalar* weight) {
         const int gate = threadIdx.x / 64, first = rank_of_block() * UNITS + threadIdx.x / 32 % 2 * 16;
-        tile.read([=](int output, int k) {
+        tiles[0].read([=](int output, int k) {
             return gate < GATES && first + output < H
                        ? load(weight + (static_cast<int64>(gate) * H + first + output) * H + k) : real(0);
         });
@@ -54,7 +54,8 @@ struct ForwardWeights {
         const int first = threadIdx.x / 32 * 16;
 #pragma unroll
         for (int p = 0; p < PASSES; p++)
-            tile.multiply(room.lines[k % 2][p], [&](int output, int row, real x) { sums[p][row][first + output] = x; });
+            multiply_rows(tiles, room.lines[k % 2][p],
+                          [&](int, int output, int row, real x) { sums[p][row][first + output] = x; });
     }
 };
 
@@ -76,15 +77,13 @@ struct BackwardWeights {
     }
 
     DEVICE void multiply(BackwardRoom* rooms, BackwardRoom& room, int64 k) const {
+        const int first = threadIdx.x / 32 * TILES, rank = rank_of_block();
 #pragma unroll
-        for (int i = 0; i < TILES; i++) {
-            const int tile = threadIdx.x / 32 * TILES + i, rank = rank_of_block();
-#pragma unroll
-            for (int p = 0; p < PASSES; p++)
-                tiles[i].multiply(room.d[p], [&](int output, int row, real x) {
-                    put(rooms, &room.inbox[k % 2][rank][p][row][tile % 2 * 16 + output], tile / 2, x);
-                });
-        }
+        for (int p = 0; p < PASSES; p++)
+            multiply_rows(tiles, room.d[p], [&](int i, int output, int row, real x) {
+                const int tile = first + i;
+                put(rooms, &room.inbox[k % 2][rank][p][row][tile % 2 * 16 + output], tile / 2, x);
+            });
     }
 };
 #else
