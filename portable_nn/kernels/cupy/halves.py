@@ -7,7 +7,6 @@ overflow.
 
 from __future__ import annotations
 
-import functools
 import importlib
 from collections.abc import Callable
 from typing import Any
@@ -16,6 +15,7 @@ import cupy
 
 from portable_nn.kernels.cupy.products import converted
 
+_compat = importlib.import_module("array_api_compat.cupy")
 _FLOAT32, _UINT16 = cupy.dtype("float32"), cupy.dtype("uint16")
 _KINDS = ("real floating", "numeric")
 _SCALARS = (bool, int, float)
@@ -37,7 +37,7 @@ def isdtype(dtype: Any, kind: Any) -> bool:
     kinds = kind if isinstance(kind, tuple) else (kind,)
     if _is_bfloat16(dtype):
         return any(k in _KINDS if isinstance(k, str) else dtype == k for k in kinds)
-    return bool(cupy.isdtype(dtype, tuple([k for k in kinds if not _is_bfloat16(k)])))
+    return bool(_compat.isdtype(dtype, tuple([k for k in kinds if not _is_bfloat16(k)])))
 
 
 def _is_bfloat16(dtype: Any) -> bool:
@@ -47,7 +47,7 @@ def _is_bfloat16(dtype: Any) -> bool:
 def finfo(type: Any, /) -> Any:
     """As the standard defines it; what ml_dtypes says of bfloat16."""
     dtype = getattr(type, "dtype", type)
-    return importlib.import_module("ml_dtypes").finfo(dtype) if _is_bfloat16(dtype) else cupy.finfo(dtype)
+    return importlib.import_module("ml_dtypes").finfo(dtype) if _is_bfloat16(dtype) else _compat.finfo(dtype)
 
 
 def result_type(*arrays_and_dtypes: Any) -> Any:
@@ -71,12 +71,12 @@ def where(condition: Any, x1: Any, x2: Any, /) -> Any:
         dtype, copy=False)
 
 
-def astype(x: Any, dtype: Any, /, *, copy: bool = True, device: Any = None, compat: Callable[..., Any]) -> Any:
+def astype(x: Any, dtype: Any, /, *, copy: bool = True, device: Any = None) -> Any:
     """As the standard defines it; between float32 and half precision, 16 bytes a thread."""
     dtype = cupy.dtype(dtype)
     if device is None and x.dtype != dtype and x.flags.c_contiguous:
         return converted(x, dtype)
-    return compat(x, dtype, copy=copy, device=device)
+    return _compat.astype(x, dtype, copy=copy, device=device)
 
 
 def _char(x: Any) -> str:
@@ -123,11 +123,10 @@ def _binary(function: Callable[..., Any]) -> Callable[..., Any]:
     return run
 
 
-def replacements(compat: Any) -> dict[str, Any]:
-    """What stands in for functions of the namespace `compat`."""
-    found: dict[str, Any] = {name: _summing(getattr(compat, name)) for name in _SUMS}
-    found.update({name: _widened(getattr(compat, name), True) for name in _WIDENED if hasattr(compat, name)})
-    found.update({name: _widened(getattr(compat, name), False) for name in _ASKING})
-    found.update({name: _binary(getattr(compat, name)) for name in _BINARY})
-    return found | {"isdtype": isdtype, "finfo": finfo, "result_type": result_type, "where": where,
-                    "astype": functools.partial(astype, compat=compat.astype)}
+def replacements() -> dict[str, Any]:
+    """What stands in for functions of array-api-compat's namespace."""
+    found: dict[str, Any] = {name: _summing(getattr(_compat, name)) for name in _SUMS}
+    found.update({name: _widened(getattr(_compat, name), True) for name in _WIDENED if hasattr(_compat, name)})
+    found.update({name: _widened(getattr(_compat, name), False) for name in _ASKING})
+    found.update({name: _binary(getattr(_compat, name)) for name in _BINARY})
+    return found | {"isdtype": isdtype, "finfo": finfo, "result_type": result_type, "where": where, "astype": astype}

@@ -18,7 +18,7 @@ def _with(module: ModuleType, **replaced: object) -> ModuleType:
 
 _compat = importlib.import_module("array_api_compat.cupy")
 _PRODUCTS = {"matmul": products.matmul, "tensordot": products.tensordot, "vecdot": products.vecdot}
-_replaced = halves.replacements(_compat)
+_replaced = halves.replacements()
 _SUMS = {name: sums.summing(_replaced[name], is_mean=name == "mean") for name in ("sum", "mean")}
 namespace = _with(_compat, **_replaced | _SUMS, **_PRODUCTS, half_dtype=products.half_dtype,
                   one_like=constants.one_like,
