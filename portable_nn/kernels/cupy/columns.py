@@ -13,7 +13,7 @@ from portable_nn.kernels.cupy.workspace import workspace
 #: Blocks that are wanted, so that every multiprocessor has some; a fixed number, so that sums have a fixed order.
 _BLOCKS = 512
 #: Elements from which fewer and fuller threads are quicker.
-_LARGE = 2**18
+_LARGE = 2**20
 
 
 def sum_columns(function: Any, arguments: tuple, outputs: tuple, rows: int, width: int, char: str, *,
