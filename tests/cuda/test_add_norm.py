@@ -169,6 +169,22 @@ def test_two_cotangents_of_one_result(gpu: Any, name: str, rng: np.random.Genera
             np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.parametrize("axis", [0, 1])
+def test_a_cotangent_that_is_repeated(gpu: Any, axis: int, rng: np.random.Generator) -> None:
+    import cupy
+
+    x, _ = place(rng.standard_normal((5, 7, 32)), "float32")
+    w, _ = place(rng.standard_normal(32), "float32")
+    g = cupy.broadcast_to(cupy.expand_dims(place(rng.standard_normal(((7, 5)[axis], 32)), "float32")[0], axis), x.shape)
+
+    def backward(g: Any) -> list[np.ndarray]:
+        _, saved = kernel("layer_norm").forward(x, w, w, eps=1e-5)
+        return [read(a) for a in kernel("layer_norm").backward(None, g, saved, (True, True, True))]
+
+    for got, wanted in zip(backward(g), backward(cupy.ascontiguousarray(g)), strict=True):
+        np.testing.assert_array_equal(got, wanted)
+
+
 @pytest.mark.parametrize("uses", [1, 2, 3])
 def test_a_result_that_is_used_again(gpu: Any, uses: int, rng: np.random.Generator) -> None:
     x, y, w = (place(rng.standard_normal(shape), "float32")[0] for shape in ((6, 32), (6, 32), 32))

@@ -88,12 +88,20 @@ def _forward(x: Any, y: Any, weight: Any, bias: Any, *, centred: bool, eps: floa
     return out, saved
 
 
+def _rows(g: Any, width: int) -> tuple[Any, int]:
+    """The rows of g, and for how many each stands: it is repeated in memory of its own where it comes from a mean."""
+    if g.ndim == 3 and g.shape[2] == width and g.strides[1] == 0 and g.shape[1] > 1:
+        return g[:, 0, :], g.shape[1]
+    return g, 1
+
+
 def _backward(g: Any, g_total: Any, saved: Saved, needs: tuple) -> tuple:
     """The gradients of x, y, weight and bias, from that of the norm, which may be two, and that of the sum, if any."""
     total, weight, bias, mean, rstd, rows, width, out_dtype, x_dtype, y_dtype, how = saved
     g, more, of_g = (g.first, g.second, True) if isinstance(g, Pair) else (g, g_total, False)
     if of_g and g_total is not None:
         g, more, of_g = g + more, g_total, False
+    g, every = _rows(g, width)
     g = contiguous(g.astype(out_dtype, copy=False))
     more = None if more is None else contiguous(more.astype(out_dtype if of_g else total.dtype, copy=False))
     same = not how[0] and x_dtype == y_dtype  # then the gradient of y is that of x
@@ -114,7 +122,8 @@ def _backward(g: Any, g_total: Any, saved: Saved, needs: tuple) -> tuple:
             left, counters = empty((3 * (blocks + 11), width), rstd.dtype), workspace()
         function((blocks,), (threads, side),
                  (total, _given(weight), g, _given(more), _given(mean), rstd,
-                  *map(_given, (g_x, g_y, g_weight, g_bias)), y_sums, left, counters, rows, width, *how))
+                  *map(_given, (g_x, g_y, g_weight, g_bias)), y_sums, left, counters, rows, width, every,
+                  *how))
     else:
         for sums in (g_weight, g_bias):
             if sums is not None:

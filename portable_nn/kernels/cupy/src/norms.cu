@@ -5,7 +5,7 @@
 // each thread draws one block of dropout's stream for a row. CENTRED is layer norm. `scalar` is the type of the weights;
 // X, Y and OUT are the numbers of the types of x, y and the norm, and the sum has the wider one of x and y.
 //
-// Variants: CENTRED=1 CHUNKS=3 TWICE=1; CENTRED=0 THREADS=64 PACK=1 CHUNKS=16; X=0 Y=3 OUT=3 PACK=8 CHUNKS=2; THREADS=512 PACK=1 CHUNKS=16
+// Variants: CENTRED=1 CHUNKS=2 TWICE=1; CENTRED=0 THREADS=64 PACK=1 CHUNKS=16; X=0 Y=3 OUT=3 PACK=8 CHUNKS=2; THREADS=512 PACK=1 CHUNKS=16
 #include "dropping.cuh"
 #include "last.cuh"
 #include "mixed.cuh"
@@ -202,12 +202,13 @@ DEVICE void add_up(const real (&sums)[3][CHUNKS][PACK], real* shared, real* left
 }
 
 // The gradient of the sum: rstd (ĝ - mean(ĝ) - x̂ mean(ĝ x̂)), where ĝ = g w (RMS norm has no mean(ĝ)), plus `more`, what
-// else was made of it; where TWICE is 1 that is more of g instead. That is the gradient of x; y's goes through the mask, and `y_sums` are its sums over the rows. All
+// else was made of it; where TWICE is 1 that is more of g instead. A row of g stands for `every` of the others. That is
+// the gradient of x; y's goes through the mask, and `y_sums` are its sums over the rows. All
 // but s, g and rstd may be null; if any sums are wanted, `left` has room for 3 (blocks + 11) rows.
 ROW_KERNEL add_norm_backward(const sum_type* sum, const scalar* weight, const out_type* g, const more_type* more,
                          const real* mean, const real* rstd, x_type* g_x, y_type* g_y, scalar* g_weight,
                          scalar* g_bias, real* y_sums, real* left, unsigned* counters, int64 rows, int64 columns,
-                         DROPPING_PARAMETERS) {
+                         int64 every, DROPPING_PARAMETERS) {
     union Memory {
         real sums[MANY > THREADS ? MANY * CHUNKS * PACK : 1];  // of wide rows of float64 they would not fit
         Drawn drawn[MANY / 32];
@@ -219,10 +220,11 @@ ROW_KERNEL add_norm_backward(const sum_type* sum, const scalar* weight, const ou
     const Dropping dropping = DROPPING;
     for (int64 above = static_cast<int64>(blockIdx.x) * blockDim.y; above < rows; above += gridDim.x * blockDim.y) {
         const int64 row = above + threadIdx.y, start = row * columns, width = row < rows ? columns : 0;
+        const out_type* g_row = g + (every == 1 ? row : row / every) * columns;
         real v[CHUNKS][PACK] = {}, d[CHUNKS][PACK] = {}, e[CHUNKS][PACK] = {};
         FOR_PACKS(k, i, width) {
             read<PACK>(sum + start + i, v[k]);
-            read<PACK>(g + start + i, d[k]);
+            read<PACK>(g_row + i, d[k]);
             if (more) read<PACK>(more + start + i, e[k]);
         }
         const real centre = CENTRED && width ? mean[row] : real(0), r = width ? rstd[row] : real(0);
