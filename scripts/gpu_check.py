@@ -1,6 +1,6 @@
 """Prove on a GPU what can only be proved there: one command, any Python that has CuPy, pytest and the library's needs.
 
-    python3 scripts/gpu_check.py [--only PART ...] [--minutes M] [--limit S] [--logs FOLDER] [--rehearse] [for pytest]
+    python3 scripts/gpu_check.py [--only PART ...] [--minutes M] [--limit SECONDS] [--logs FOLDER] [--rehearse]
 
 First it says what is here: versions, the GPU, helpers that are missing. Then come the parts, the most telling first:
 
@@ -11,11 +11,13 @@ examples   with `--smoke --device cuda`, some captured in bfloat16
 suite      every other test that takes a backend: layers, losses, optimisers, training
 precision  the two example tasks whole, in each precision: figures on validation data within 0.3 points of float32
 sanitizer  the kernel tests under compute-sanitizer, memcheck and racecheck, if the tool is found
-bench      scripts/bench.py --device cuda: every workload beside PyTorch and JAX, each in its goal's precision
+bench      scripts/bench.py --device cuda: every workload (or --workload …) beside PyTorch and JAX, each in its goal's
+           precision
 
 Each part has a limit of time and a log of its own, and goes on after failures: a test that crashes or hangs is noted,
 and the rest runs in a new process. Prints a table of what passed, and the tests that did not; exits with 1 if anything
-failed. `nox -s cuda` does the same. With --rehearse all that can be run without a GPU is, in about ten minutes.
+failed. `nox -s cuda` does the same. With --rehearse all that can be run without a GPU is, in about ten minutes. What
+else is given goes to pytest.
 """
 
 from __future__ import annotations
@@ -109,21 +111,26 @@ class Parts:
         Seconds that a part may take.
     rehearse : bool
         On the tests' stand-in for CuPy.
+    workloads : list of str
+        That the bench is to run, all if there are none.
     rest : list of str
         For pytest.
     """
 
-    def __init__(self, runner: Runner, limits: dict[str, float], rehearse: bool, rest: list[str]) -> None:
-        self.runner, self.limits, self.rehearse = runner, limits, rehearse
+    def __init__(self, runner: Runner, limits: dict[str, float], rehearse: bool, workloads: list[str],
+                 rest: list[str]) -> None:
+        self.runner, self.limits, self.rehearse, self.workloads = runner, limits, rehearse, workloads
+        # More than one, because much of the time kernels are compiled and Python is at work, not the GPU.
+        self.processes = 1 if rehearse else max(1, min(6, (os.cpu_count() or 1) // 2))
         self.pytest = ["-m", "backend", "--backend", "cupy-emulated" if rehearse else "cupy", *rest]
 
     def kernels(self) -> None:
         self.runner.tests("kernels", [*self.pytest, "tests/cuda", "tests/kernels"], self.limits["kernels"],
-                          in_turns=self.rehearse)
+                          in_turns=self.rehearse, shares=self.processes)
 
     def suite(self) -> None:
         self.runner.tests("suite", [*self.pytest, "--ignore=tests/cuda", "--ignore=tests/kernels"],
-                          self.limits["suite"], in_turns=self.rehearse)
+                          self.limits["suite"], in_turns=self.rehearse, shares=self.processes)
 
     def examples(self) -> None:
         """Each example as a user runs it; one whose data are not installed is left out, and the table says so."""
@@ -182,8 +189,10 @@ class Parts:
             self.runner.tests("bench", ["tests/scripts/test_bench.py", "tests/cuda/test_bench.py", "--backend",
                                         "cupy-emulated"], self.limits["bench"])
             return
-        command = [sys.executable, "scripts/bench.py", "--device", "cuda", "--json",
-                   str(self.runner.logs / "bench_rows.json")]
+        # That all compute the same is tested elsewhere; a row is written as soon as it is there.
+        command = [sys.executable, "scripts/bench.py", "--device", "cuda", "--skip", "parity", "--seconds", "3",
+                   "--json", str(self.runner.logs / "bench_rows.json"),
+                   *(["--workload", *self.workloads] if self.workloads else [])]
         self.runner.command("bench", command, self.limits["bench"], tail=40)
 
 
@@ -215,6 +224,7 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
                         help="of " + ", ".join(LIMITS))
     parser.add_argument("--minutes", type=float, default=float("inf"), help="the longest that all of it may take")
     parser.add_argument("--limit", type=float, metavar="SECONDS", help="the longest that each part may take")
+    parser.add_argument("--workload", nargs="+", default=[], metavar="NAME", help="of the bench: these alone")
     parser.add_argument("--logs", type=Path, default=Path(tempfile.gettempdir()) / "portable_nn_gpu_check",
                         metavar="FOLDER", help="where the logs and the summary go")
     parser.add_argument("--rehearse", action="store_true",
@@ -232,7 +242,7 @@ def main(arguments: list[str]) -> int:
     runner = Runner(options.logs.resolve(), time.monotonic() + 60 * options.minutes,
                     {"OMP_NUM_THREADS": "1"} if options.rehearse else {})
     limits = {part: options.limit or seconds[options.rehearse] for part, seconds in LIMITS.items()}
-    parts = Parts(runner, limits, options.rehearse, rest)
+    parts = Parts(runner, limits, options.rehearse, options.workload, rest)
     for name in LIMITS:
         if name in options.only:
             part: Callable[[], None] = getattr(parts, name)

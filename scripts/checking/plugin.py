@@ -1,8 +1,9 @@
 """A plugin of pytest for scripts/gpu_check.py: a line of JSON for each test as it begins and as it ends.
 
 So what a crash, a hang or the end of the time leaves behind is known. It is told by its environment where to write to
-(GPU_CHECK_REPORT) and which tests have had their turn (GPU_CHECK_DONE, a file of names). After an error that no later
-call of CUDA in this process can recover from, it ends the process: the rest runs in another one.
+(GPU_CHECK_REPORT), which tests have had their turn (GPU_CHECK_DONE, a file of names), and which share of all tests this
+process has (GPU_CHECK_SHARE, such as 0/4). After an error that no later call of CUDA in this process can recover from,
+it ends the process: the rest runs in another one.
 """
 
 from __future__ import annotations
@@ -37,6 +38,9 @@ def in_turns(names: list[str]) -> list[int]:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    share, shares = map(int, os.environ.get("GPU_CHECK_SHARE", "0/1").split("/"))
+    # Neighbours stay together: they use the same kernels.
+    items[:] = items[len(items) * share // shares:len(items) * (share + 1) // shares]
     done = Path(os.environ["GPU_CHECK_DONE"])
     names = set(done.read_text(encoding="utf-8").splitlines()) if done.exists() else set()
     left = [item for item in items if item.nodeid not in names]

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -97,42 +98,58 @@ class Runner:
                 process.wait()
 
     def tests(self, name: str, arguments: list[str], limit: float, *, prefix: list[str] | None = None,
-              in_turns: bool = False, **environment: str) -> None:
-        """Run tests, a crash or a hang of one of them notwithstanding."""
-        report, done, failures = (self.logs / f"{name}.{kind}" for kind in ("jsonl", "done", "failures.txt"))
-        for file in (report, done, failures):
-            file.unlink(missing_ok=True)
+              in_turns: bool = False, shares: int = 1, **environment: str) -> None:
+        """Run tests, a crash or a hang of one of them notwithstanding, in so many processes at a time."""
         allowed, start = self.left(limit), time.monotonic()
         if allowed < 10:
             self.add(name, "left out: no time was left")
             return
         command = [*(prefix or []), sys.executable, "-m", "pytest", "-p", "scripts.checking.plugin", "-q", "--tb=short",
                    "-p", "no:cacheprovider", *arguments]
-        print(f"\n==> {name}, {allowed:.0f} s at most: {' '.join(command)}", flush=True)
-        environment |= {"GPU_CHECK_REPORT": str(report), "GPU_CHECK_DONE": str(done), "PYTHONPATH": search_path()}
-        environment |= {"GPU_CHECK_IN_TURNS": "1"} if in_turns else {}
-        over, status, known = False, 0, Tests()
-        with self.log(name) as log:
-            while not over:
-                before = len(known.outcomes)
-                last = [time.monotonic()]
+        print(f"\n==> {name}, {allowed:.0f} s at most, {shares} at a time: {' '.join(command)}", flush=True)
+        environment |= {"PYTHONPATH": search_path()} | ({"GPU_CHECK_IN_TURNS": "1"} if in_turns else {})
+        with ThreadPoolExecutor(shares) as pool:
+            found = list(pool.map(lambda i: self._share(name, command, start + allowed, (i, shares), environment),
+                                  range(shares)))
+        known, status = Tests(), max((status for _, status in found), key=abs)
+        for part, _ in found:
+            known.outcomes |= part.outcomes
+            known.asked += part.asked
+        failures = self.logs / f"{name}.failures.txt"
+        texts = [file.read_text(encoding="utf-8") for file in sorted(self.logs.glob(f"{name}.*.failures.txt"))]
+        failures.write_text("".join(texts), encoding="utf-8")
+        self.add(name, known.state(status, failures if texts else self.log_path(name)), time.monotonic() - start,
+                 known.failures())
 
-                def looks(last: list[float] = last) -> bool:
-                    if known.read(report):
-                        last[0] = time.monotonic()
-                    return time.monotonic() - last[0] < PATIENCE
+    def _share(self, name: str, command: list[str], end: float, share: tuple[int, int],
+               environment: dict[str, str]) -> tuple[Tests, int]:
+        """One share of some tests, in as many processes after each other as it takes; what came of them, and the status
+        of the last."""
+        own = f"{name}.{share[0]}"
+        report, done, failures = (self.logs / f"{own}.{kind}" for kind in ("jsonl", "done", "failures.txt"))
+        for file in (report, done, failures):
+            file.unlink(missing_ok=True)
+        environment = {**environment, "GPU_CHECK_REPORT": str(report), "GPU_CHECK_DONE": str(done),
+                       "GPU_CHECK_SHARE": f"{share[0]}/{share[1]}"}
+        known, last = Tests(), [time.monotonic()]
 
-                remaining = start + allowed - time.monotonic()
-                found = self._wait(self._start(command, log, environment), remaining, looks)
+        def looks() -> bool:
+            if known.read(report):
+                last[0] = time.monotonic()
+            return time.monotonic() - last[0] < PATIENCE
+
+        with self.log(name if share[1] == 1 else own) as log:
+            while True:
+                before, last[0] = len(known.outcomes), time.monotonic()
+                found = self._wait(self._start(command, log, environment), end - time.monotonic(), looks)
                 known.read(report)
-                late = time.monotonic() >= start + allowed - 1
+                late = time.monotonic() >= end - 1
                 if known.running is not None and not late:
                     known.outcomes[known.running] = ("failed", "it hung" if found is None else f"it crashed ({found})")
-                status = found if found is not None else -1
+                    known.running = None
                 done.write_text("\n".join(known.outcomes), encoding="utf-8")
-                over = late or known.left <= len(known.outcomes) - before or len(known.outcomes) == before
-        state = known.state(status, failures if failures.exists() else self.log_path(name))
-        self.add(name, state, time.monotonic() - start, known.failures())
+                if late or known.left <= len(known.outcomes) - before or len(known.outcomes) == before:
+                    return known, found if found is not None else -1
 
 
 class Tests:

@@ -61,6 +61,17 @@ def test_tests_go_on_after_crashes_and_hangs(running: Any, tmp_path: Path, monke
         "test_hangs: it hung"]
 
 
+def test_several_at_a_time_run_everything_once(running: Any, tmp_path: Path) -> None:
+    for i in range(3):
+        source = "import pytest\n@pytest.mark.parametrize('n', range(7))\ndef test_some(n): assert n != 5\n"
+        (tmp_path / f"test_{i}.py").write_text(source, encoding="utf-8")
+    runner = running.Runner(tmp_path / "logs", time.monotonic() + 100, {})
+    runner.tests("part", [str(tmp_path), "--rootdir", str(tmp_path)], 60.0, shares=4)
+    assert runner.results[0].state.startswith("FAILED: 18 passed, 3 failed, see ")
+    assert sorted(name.split("::")[1] for name in runner.results[0].failures) == ["test_some[5]: assert 5 != 5"] * 3
+    assert (tmp_path / "logs" / "part.failures.txt").read_text(encoding="utf-8").count("====") == 3
+
+
 def test_time_that_is_over_is_no_failure_of_a_test(running: Any, tmp_path: Path) -> None:
     source = "import time\ndef test_quick(): pass\ndef test_slow(): time.sleep(60)\ndef test_late(): pass\n"
     (tmp_path / "test_some.py").write_text(source, encoding="utf-8")
