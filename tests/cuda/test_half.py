@@ -151,6 +151,7 @@ def test_bfloat16_is_a_floating_dtype(gpu: Any) -> None:
     assert xp.isdtype(dtype, "real floating") and xp.isdtype(dtype, ("bool", "numeric")) and xp.isdtype(dtype, dtype)
     assert not xp.isdtype(dtype, "integral") and not xp.isdtype(dtype, xp.float32) and xp.isdtype(x.dtype, xp.float32)
     assert float(xp.finfo(dtype).max) > 1e38 and float(xp.finfo(half).eps) == EPS["bfloat16"]
+    assert xp.finfo(xp.float32).bits == xp.finfo(x).bits == 32
     assert xp.result_type(half, x) == xp.float32 and xp.result_type(half, 2.0) == dtype == xp.result_type(half, half)
     ones = xp.ones((1, 3000), dtype=dtype, device=x.device)
     for found, wanted in ((xp.sum(ones, axis=1), 3008), (xp.mean(ones), 1), (xp.max(half), 3), (xp.argmin(half), 1),

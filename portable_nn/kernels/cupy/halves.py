@@ -23,10 +23,9 @@ _SCALARS = (bool, int, float)
 #: Functions whose intermediate values need float32.
 _SUMS = ("sum", "mean", "prod", "var", "std", "cumulative_sum", "cumulative_prod")
 #: Functions that bfloat16 goes through float32 for, where they lose nothing.
-_WIDENED = ("max", "min", "clip", "sort", "round", "sign", "diff", "logaddexp", "nextafter", "hypot", "atan2")
+_WIDENED = ("max", "min", "clip", "sort", "round", "sign", "diff", "logaddexp", "hypot", "atan2")
 #: As these, but their results are no floating numbers.
-_ASKING = ("argmax", "argmin", "argsort", "count_nonzero", "searchsorted", "nonzero", "logical_not", "all", "any",
-           "unique_all", "unique_counts", "unique_inverse", "unique_values")
+_ASKING = ("argmax", "argmin", "argsort", "count_nonzero", "searchsorted", "nonzero", "logical_not", "all", "any")
 #: Functions of two arrays, or of one and a number: its dtype counts for nothing.
 _BINARY = ("add", "subtract", "multiply", "divide", "pow", "maximum", "minimum", "copysign", "floor_divide",
            "remainder")
@@ -46,13 +45,13 @@ def _is_bfloat16(dtype: Any) -> bool:
 
 def finfo(type: Any, /) -> Any:
     """As the standard defines it; what ml_dtypes says of bfloat16."""
-    dtype = getattr(type, "dtype", type)
+    dtype = type.dtype if isinstance(type, cupy.ndarray) else type
     return importlib.import_module("ml_dtypes").finfo(dtype) if _is_bfloat16(dtype) else _compat.finfo(dtype)
 
 
 def result_type(*arrays_and_dtypes: Any) -> Any:
     """As the standard defines it: numbers count for nothing beside bfloat16, and with float16 it makes float32."""
-    dtypes = [getattr(x, "dtype", x) for x in arrays_and_dtypes]
+    dtypes = [x.dtype if isinstance(x, cupy.ndarray) else x for x in arrays_and_dtypes]
     narrow = [dtype for dtype in dtypes if _is_bfloat16(dtype)]
     if not narrow:
         return cupy.result_type(*arrays_and_dtypes)
