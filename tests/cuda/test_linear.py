@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 from typing import Any
 
 import numpy as np
@@ -88,6 +89,7 @@ def test_cublaslt_takes_the_bias(gpu: Any) -> None:
     import cupy
 
     x, w, b = (cupy.ones(shape, dtype="f") for shape in ((5, 4), (3, 4), (3,)))
+    functional.linear(x, w, b, activation="relu")  # once more, to see what it makes of NaN
     lt.products.clear()
     functional.linear(x, w, b, activation="relu")
     functional.linear(x, w, None, activation="relu")
@@ -183,6 +185,25 @@ def test_nan_stays_nan(gpu: Any, lt: None) -> None:
     for activation in FORMULAS:
         out = read(functional.linear(x, w, b, activation=activation))
         assert np.isnan(out[0]).all() and not np.isnan(out[1]).any()
+
+
+def test_cublaslts_relu_is_taken_only_if_it_keeps_nan(gpu: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    lt = pytest.importorskip("nvmath.bindings.cublasLt")
+    if not hasattr(lt, "products"):
+        pytest.skip("the stand-in alone can do otherwise")
+    from portable_nn.kernels.cupy import blaslt
+
+    for keeps in (True, False):
+        monkeypatch.setattr(lt, "keeps_nan", keeps)
+        monkeypatch.setattr(blaslt, "_local", threading.local())
+        for name in DTYPES:
+            (x, _), (w, _), (b, _) = (place(np.ones(shape), name) for shape in ((2, 8), (8, 8), (8,)))
+            x[0, 0] = np.nan
+            for _ in range(2):
+                lt.products.clear()
+                out = read(functional.linear(x, w, b, activation="relu"))
+                assert np.isnan(out[0]).all() and (out[1] == 9).all()
+            assert [product[4] for product in lt.products] == ([6] if keeps else [])
 
 
 def test_is_chosen(gpu: Any) -> None:

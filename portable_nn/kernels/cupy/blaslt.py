@@ -1,7 +1,8 @@
 """Products through cublasLt with what saves a pass: a bias for every row, relu, or sums of a factor on the way.
 
 A plan (layouts and cublasLt's choice of an algorithm) is made once for each shape, layout, alignment and dtype, by each
-thread for each device; a captured step makes its plans in its first runs.
+thread for each device; a captured step makes its plans in its first runs. What cublasLt finds no algorithm for, refuses
+or computes otherwise than we define it is left to cuBLAS and our kernels.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ class Plan:
                                  (_EPILOGUE, np.uint32(epilogue))):
             self._set(attribute, np.asarray(value))
         self.bias = np.zeros(1, np.int64)
+        self.is_tried = epilogue != _RELU_BIAS
         self.layouts = (lt.matrix_layout_create(b_kind, *((k, n) if b_turned else (n, k)), b_leading),
                         lt.matrix_layout_create(a_kind, *((m, k) if a_turned else (k, m)), a_leading),
                         lt.matrix_layout_create(kind, n, m, n))
@@ -70,6 +72,13 @@ class Plan:
         (one, zero), (first, second, result), pointer = self.scalars, self.layouts, out.data.ptr
         self.lt.matmul(self.handle, self.description, one, b.pointer, first, a.pointer, second, zero, pointer, result,
                        pointer, result, self.choice.ctypes.data, work.workspace.ptr, WORKSPACE, work.stream)
+
+    def try_relu(self, a: Matrices, b: Matrices, out: Any, work: blas.Handle) -> bool:
+        """Whether its relu of NaN is NaN; some algorithms of cublasLt make 0 of it. Waits for the device, once."""
+        bias = cupy.full((out.shape[1] * out.itemsize,), 255, dtype="uint8")  # all bits set: NaN in every format
+        self.run(a, b, bias, out, work)
+        self.is_tried = True
+        return bool(np.isnan(out[:1, :1].get().astype(np.float64)).all())
 
     def __del__(self) -> None:
         if sys.is_finalizing():
@@ -133,6 +142,12 @@ def _product(a: Any, b: Any, vector: Any, dtype: Any, compute: int, kind: int | 
     if plan is None:
         return None
     try:
+        if not plan.is_tried:
+            if cupy.cuda.get_current_stream().is_capturing():
+                return None
+            if not plan.try_relu(first, second, out, work):
+                _plans()[key] = None
+                return None
         plan.run(first, second, vector, out, work)
     except plan.lt.cuBLASLtError:  # which its heuristics did not see coming
         _plans()[key] = None
