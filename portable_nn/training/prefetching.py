@@ -41,7 +41,9 @@ def prefetched(source: Iterator[Any], sender: Any, *, device: str, dtype: str,
 
     def place(x: Any) -> Any:
         if type(x) is not np.ndarray:
-            return Tensor(move_and_cast(x, device=device, dtype=dtype))
+            moved = Tensor(move_and_cast(x, device=device, dtype=dtype))
+            sender.wait()
+            return moved
         floating = x.dtype.kind == "f"
         return Tensor(sender.send(x, np.dtype(dtype) if floating else x.dtype.newbyteorder("=")))
 

@@ -146,6 +146,26 @@ def test_a_batch_that_fails_half_way_is_waited_for(gpu: Any) -> None:
     feed._sender._stream.synchronize()
 
 
+def test_copies_wait_for_what_is_cast_on_the_device(gpu: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An array that is on the device is cast there, and what it was may be the memory that the next copy goes to."""
+    import cupy
+
+    from portable_nn.kernels.cupy.feeding import Sender
+
+    calls: list[str] = []
+    for name in ("begin", "wait", "send"):
+        real = getattr(Sender, name)
+        monkeypatch.setattr(Sender, name, lambda self, *rest, name=name, real=real: (calls.append(name),
+                                                                                    real(self, *rest))[1])
+    monkeypatch.setattr(prefetching, "SHARE", 0.0)
+    x, y, _ = arrays()
+    expected, found = seen((x, y), "cpu", 1), seen((cupy.asarray(x), y), "cuda:0", 1)
+    for one, other in zip(expected, found, strict=True):
+        for a, b in zip(one, other, strict=True):
+            np.testing.assert_array_equal(a, b)
+    assert calls == ["begin", "wait", "wait", "send"] * 5
+
+
 def test_a_sender_that_goes_waits_for_its_copies(gpu: Any) -> None:
     """Pinned memory belongs to a pool: the next to get it would write to what is still to be copied."""
     import cupy

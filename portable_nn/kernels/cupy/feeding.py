@@ -37,8 +37,12 @@ class Sender:
 
     def begin(self) -> None:
         """Begin a batch."""
-        self._stream.wait_event(recorded(cupy.cuda.get_current_stream()))
+        self.wait()
         self._made, self._pinned = [], []
+
+    def wait(self) -> None:
+        """Have later copies wait for what the current stream has been given since: it may have given memory back."""
+        self._stream.wait_event(recorded(cupy.cuda.get_current_stream()))
 
     def send(self, x: np.ndarray, dtype: np.dtype) -> Any:
         """Start the copy of one array of the batch, cast to `dtype`."""
