@@ -20,7 +20,7 @@ from portable_nn.kernels.cupy.uploads import SLOTS, Upload
 CHUNK, THREADS = 16384, 256
 PIECE, HEADER = 5, 16
 #: Uploads that a step may have, and blocks of the first and last launch, which take several chunks each if need be.
-UPLOADS, BLOCKS = 64, 2048
+UPLOADS, BLOCKS = 64, 512
 _HALF = SLOTS // 2
 _INT64 = cupy.dtype("int64")
 

@@ -26,21 +26,30 @@ KERNEL exchange(int64* head, const int64* table, int64 side) {
     const char* slot = reinterpret_cast<const char*>(header->ring)
         + (header->launches - side) % header->slots * header->slot_size;
     const int count = static_cast<int>(header->count[side]);
+    __shared__ int64 address;
+    int known = -1;  // the piece whose address a thread has fetched for its block
     for (int64 chunk = blockIdx.x; chunk < header->chunks[side]; chunk += gridDim.x) {
         int i = 0;
         while (i + 1 < count && pieces[i + 1].first_chunk <= chunk) i++;
         const Piece piece = pieces[i];
         const int64 start = (chunk - piece.first_chunk) * CHUNK;
         const int64 size = min(CHUNK, piece.size - start);
-        // The host writes anew to what a slot holds, so nothing of it may come from a cache.
+        // The host writes anew to what a slot holds, so nothing of it may come from a cache; and it is far away.
         const volatile int64* here = reinterpret_cast<const volatile int64*>(slot + piece.place);
-        char* target = reinterpret_cast<char*>(piece.target == 0 ? *here : piece.target) + start;
         if (piece.source == -1) {
-            for (int64 n = threadIdx.x; n < size / 8; n += THREADS) reinterpret_cast<int64*>(target)[n] = here[start / 8 + n];
-        } else {
-            copy_bytes(target, reinterpret_cast<const char*>(piece.source == 0 ? *here : piece.source) + start, size,
-                       threadIdx.x, THREADS);
+            int64* target = reinterpret_cast<int64*>(piece.target + start);
+            for (int64 n = threadIdx.x; n < size / 8; n += THREADS) target[n] = here[start / 8 + n];
+            continue;
         }
+        if (i != known) {
+            __syncthreads();
+            if (threadIdx.x == 0) address = *here;
+            __syncthreads();
+            known = i;
+        }
+        copy_bytes(reinterpret_cast<char*>(piece.target == 0 ? address : piece.target) + start,
+                   reinterpret_cast<const char*>(piece.source == 0 ? address : piece.source) + start, size, threadIdx.x,
+                   THREADS);
     }
     if (side == 0 && is_last_block(reinterpret_cast<unsigned*>(&header->ticket), gridDim.x) && threadIdx.x == 0) {
         header->launches += 1;
