@@ -49,7 +49,7 @@ def test_inputs_and_results(name: str, shift: int) -> None:
     assert step.recorded == 1
 
 
-def test_layouts() -> None:
+def test_layouts(order: int) -> None:
     import cupy
 
     step = pnn.capture(lambda x: (x.T, x[:, ::2], x + 1))
@@ -76,7 +76,7 @@ def test_more_launches_than_slots() -> None:
         np.testing.assert_array_equal(to_numpy(x), y)
 
 
-def test_more_inputs_than_blocks_know() -> None:
+def test_more_inputs_than_blocks_know(order: int) -> None:
     import cupy
 
     step = pnn.capture(lambda *arrays: [x * 2 for x in arrays])
