@@ -132,7 +132,7 @@ class pygraph:
                 x.at(tensors[x])[...] = value.astype(x.data_type)
 
         run()
-        record(lambda: kept and run())
+        record(lambda: kept and run(), f"cudnn.{self.node[0]}")
 
 
 class Options:

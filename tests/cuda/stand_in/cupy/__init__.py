@@ -121,7 +121,7 @@ def array(obj: Any, dtype: Any = None, copy: bool | None = True, order: str = "K
     if host.dtype.kind not in "biufcV":
         raise ValueError(f"Unsupported dtype {host.dtype}")
     new = wrap(host.copy())
-    _device.record(lambda: new._a.__setitem__(..., host))
+    _device.record(lambda: new._a.__setitem__(..., host), "copy from the host")
     return new
 
 
@@ -177,6 +177,7 @@ cuda = _submodule("cuda", {
     "is_available": lambda: True, "get_device_id": _device.current_device,
     "device": _submodule("cuda.device", {"Device": _device.Device}),
     "alloc_pinned_memory": _memory.alloc_pinned_memory, "PinnedMemory": lambda size, flags=0: bytearray(size),
-    "PinnedMemoryPointer": lambda mem, offset: memoryview(mem)[offset:], "launches": _raw.launches})
+    "PinnedMemoryPointer": lambda mem, offset: memoryview(mem)[offset:], "launches": _raw.launches,
+    "recorded": _device.recorded})
 _OWN = ("annotations", "sys", "np", "Any", "ModuleType", "call", "product", "wrap")
 __all__ = [_name for _name in globals() if not _name.startswith("_") and _name not in _OWN]

@@ -65,7 +65,7 @@ class ndarray:
         if not isinstance(host, np.ndarray):
             raise TypeError("Only numpy.ndarray can be set to cupy.ndarray")
         self._a[...] = host
-        record(lambda: operator.setitem(self._a, ..., host))
+        record(lambda: operator.setitem(self._a, ..., host), "copy from the host")
 
     def item(self, *index: Any) -> Any:
         return self.get().item(*index)
@@ -185,14 +185,14 @@ def call(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     result = compute()
     wrapped = wrap(result)
     if isinstance(result, (np.ndarray, np.generic)) and wrapped._a is not result:
-        record(lambda: operator.setitem(wrapped._a, ..., compute()))
+        record(lambda: operator.setitem(wrapped._a, ..., compute()), f"cupy.{function.__name__}")
     return wrapped
 
 
 def _in_place(x: ndarray, change: Callable[[], Any]) -> None:
     with np.errstate(all="ignore"):
         change()
-    record(change)
+    record(change, "cupy, in place")
 
 
 #: Whether products are cuBLAS's; a test that has no others to record sets it to False.

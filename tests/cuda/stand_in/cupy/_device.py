@@ -96,6 +96,7 @@ class Stream:
         from cupy import _memory
 
         self._steps, self._memory, self._before = [], [], _memory.contents()
+        self._names: list[str] = []
 
     def end_capture(self) -> Graph:
         """What was recorded has run here too, for shapes and views to be known: whatever it wrote to is put back."""
@@ -105,6 +106,7 @@ class Stream:
         if steps is None:
             raise CUDARuntimeError("cudaErrorIllegalState: the stream is not capturing")
         _memory.restore(self._before)
+        recorded[:] = self._names
         return Graph(steps, self._memory)
 
     def synchronize(self) -> None:
@@ -153,11 +155,16 @@ def current_stream() -> Stream:
     return streams[-1] if streams else Stream.null  # type: ignore[attr-defined]
 
 
-def record(step: Callable[[], None]) -> None:
+#: What the last graph launches: kernels of ours by name, CuPy's functions by theirs, products, attention, copies.
+recorded: list[str] = []
+
+
+def record(step: Callable[[], None], name: str) -> None:
     """Have the step done again by the graph that the current stream records, if it records one."""
-    steps = current_stream()._steps
-    if steps is not None:
-        steps.append(step)
+    stream = current_stream()
+    if stream._steps is not None:
+        stream._steps.append(step)
+        stream._names.append(name)
 
 
 #: Copies that were given to a stream beside the current one, until something waits for it.
@@ -180,7 +187,7 @@ def copy_memory(target: int, source: int, size: int, kind: int, stream: int) -> 
         _under_way.setdefault(stream, []).append((target, source, size))
         return
     ctypes.memmove(target, source, size)
-    record(lambda: ctypes.memmove(target, source, size) and None)
+    record(lambda: ctypes.memmove(target, source, size) and None, "copy")
 
 
 def refuse_capture(what: str) -> None:

@@ -66,7 +66,7 @@ class RawKernel:
                 raise EmulationError(f"{self.name} wrote outside of an array")
 
         launch()
-        record(launch)
+        record(launch, self.name)
 
 
 def _pack(x: Any) -> tuple[str, bytes]:

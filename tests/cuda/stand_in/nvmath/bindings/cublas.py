@@ -84,4 +84,4 @@ def gemm_strided_batched_ex(handle: int, transa: int, transb: int, m: int, n: in
 
     compute()
     kept = [check(pointer, 1) for pointer in (a, b, c)]  # as the pool of a captured step keeps them
-    record(lambda: kept and compute())
+    record(lambda: kept and compute(), "product")

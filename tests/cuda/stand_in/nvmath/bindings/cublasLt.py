@@ -132,4 +132,4 @@ def matmul(light_handle: int, compute_desc: int, alpha: int, a: int, adesc: int,
 
     run()
     kept = [check(pointer, 1) for pointer in (a, b, d, bias)]
-    record(lambda: kept and run())
+    record(lambda: kept and run(), "product")
