@@ -32,7 +32,8 @@ def shifted(x: np.ndarray, by: int) -> Any:
 
 SHAPES: dict[str, tuple[str, tuple[int, ...]]] = {
     "a number": ("f", ()), "nothing": ("f", (0, 3)), "one byte": ("B", (1,)), "odd": ("B", (4097,)),
-    "halves": ("e", (33, 7)), "indices": ("q", (129,)), "many": ("f", (3, 5000)), "more": ("f", (2200, 1000)), "doubles": ("d", (2049,))}
+    "halves": ("e", (33, 7)), "indices": ("q", (129,)), "many": ("f", (3, 5000)),
+    "more": ("f", (2200, 1000)), "doubles": ("d", (2049,))}
 
 
 @pytest.mark.parametrize("shift", [0, 1, 4])
