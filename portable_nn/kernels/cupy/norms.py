@@ -20,8 +20,9 @@ from portable_nn.kernels.registry import register
 #: Elements of a row that a thread holds in registers, and threads that may hold one.
 _HELD, _THREADS = 16, (32, 64, 128, 256, 512)
 _WIDEST = _HELD * _THREADS[-1]
-#: Blocks backward: one for each multiprocessor of an H100, a fixed number, so that sums have a fixed order.
-_BLOCKS = 132
+#: Blocks backward: one for each multiprocessor of an H100, a fixed number, so that sums have a fixed order; and of how
+#: many the sums are added up at once (TOGETHER of norms.cu), to which end each rather goes through its rows twice.
+_BLOCKS, _TOGETHER = 132, 24
 
 
 class Saved(NamedTuple):
@@ -113,7 +114,8 @@ def _backward(g: Any, g_total: Any, saved: Saved, needs: tuple) -> tuple:
         function, threads = _function("add_norm_backward", saved, (total, g, more, g_x, g_y), twice=of_g)
         many = 256 if total.dtype.char == "d" and threads < 512 else 512
         side = many // threads
-        blocks = min(-(-rows // (2 * side)), _BLOCKS)
+        blocks = -(-rows // side)
+        blocks = min(blocks, _BLOCKS) if blocks > 2 * _TOGETHER else -(-blocks // 2)
         left = counters = y_sums = 0
         if needs[1]:
             y_sums = empty((width,), rstd.dtype)
