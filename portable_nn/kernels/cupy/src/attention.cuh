@@ -53,10 +53,21 @@ DEVICE int thread() { return threadIdx.y * 16 + threadIdx.x; }
 
 // Rows `first` to `first + SIDE` of a matrix, times a factor; zeros beyond its last.
 DEVICE void read_tile(real* tile, const scalar* x, int64 stride, int64 first, int64 rows, int width, real factor) {
-    for (int i = thread(); i < SIDE * HEAD; i += THREADS) {
-        const int row = i / HEAD, column = i % HEAD;
-        const bool there = first + row < rows && column < width;
-        tile[row * PITCH + column] = there ? load(x + (first + row) * stride + column) * factor : real(0);
+    constexpr int EACH = SIDE * HEAD / THREADS, AHEAD = EACH < 8 ? EACH : 8;  // all asked for before one is waited for
+#pragma unroll 1
+    for (int start = thread(); start < SIDE * HEAD; start += AHEAD * THREADS) {
+        scalar given[AHEAD];
+#pragma unroll
+        for (int k = 0; k < AHEAD; k++) {
+            const int row = (start + k * THREADS) / HEAD, column = (start + k * THREADS) % HEAD;
+            if (first + row < rows && column < width) given[k] = x[(first + row) * stride + column];
+        }
+#pragma unroll
+        for (int k = 0; k < AHEAD; k++) {
+            const int row = (start + k * THREADS) / HEAD, column = (start + k * THREADS) % HEAD;
+            const bool there = first + row < rows && column < width;
+            tile[row * PITCH + column] = there ? widen(given[k]) * factor : real(0);
+        }
     }
 }
 

@@ -4,10 +4,18 @@
 
 template <class T>
 DEVICE void copy_by(char* target, const char* source, int64 size, int thread, int threads) {
+    constexpr int AHEAD = 4;  // that are read before the first is written: the compiler cannot know that they may be
+    const T* from = reinterpret_cast<const T*>(source);
+    T* to = reinterpret_cast<T*>(target);
     const int64 whole = size / static_cast<int64>(sizeof(T));
-#pragma unroll 4
-    for (int64 i = thread; i < whole; i += threads) {
-        reinterpret_cast<T*>(target)[i] = reinterpret_cast<const T*>(source)[i];
+    for (int64 first = thread; first < whole; first += AHEAD * threads) {
+        T v[AHEAD];
+#pragma unroll
+        for (int k = 0; k < AHEAD; k++)
+            if (first + k * threads < whole) v[k] = from[first + k * threads];
+#pragma unroll
+        for (int k = 0; k < AHEAD; k++)
+            if (first + k * threads < whole) to[first + k * threads] = v[k];
     }
     for (int64 i = whole * static_cast<int64>(sizeof(T)) + thread; i < size; i += threads) target[i] = source[i];
 }
