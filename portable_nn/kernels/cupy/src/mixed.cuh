@@ -32,7 +32,9 @@ DEVICE void write(T* p, const real (&x)[N]) {
         Pack<T, M> pack;
 #pragma unroll
         for (int j = 0; j < M; j++) narrow(x[i + j], pack.at[j]);
-        *reinterpret_cast<Pack<T, M>*>(p + i) = pack;
+        // 16 bytes at once, where the compiler would write numbers behind dropout one by one.
+        if (sizeof(pack) == 16) __stwb(reinterpret_cast<uint4*>(p + i), *reinterpret_cast<const uint4*>(&pack));
+        else *reinterpret_cast<Pack<T, M>*>(p + i) = pack;
     }
 }
 
