@@ -11,12 +11,21 @@ template <class Value, class Slope>
 DEVICE void mean_of(const scalar* prediction, const real* target, real* out, scalar* g_x, double* workspace, int64 count,
                     Value value, Slope slope) {
     const real share = real(1) / count;
+    constexpr int AHEAD = 4;  // that are read before a slope is written
+    const int64 by = static_cast<int64>(gridDim.x) * blockDim.x;
     double total = 0;
-#pragma unroll 4
-    FOR_ALL(i, 1, count) {
-        const real x = load(prediction + i), t = target[i];
-        total += value(x, t);
-        if (g_x) store(g_x + i, slope(x, t) * share);
+    for (int64 i = static_cast<int64>(blockIdx.x) * blockDim.x + threadIdx.x; i < count; i += AHEAD * by) {
+        scalar x[AHEAD];
+        real t[AHEAD];
+#pragma unroll
+        for (int k = 0; k < AHEAD; k++)
+            if (i + k * by < count) x[k] = prediction[i + k * by], t[k] = target[i + k * by];
+#pragma unroll
+        for (int k = 0; k < AHEAD; k++) {
+            if (i + k * by >= count) break;
+            total += value(widen(x[k]), t[k]);
+            if (g_x) store(g_x + i + k * by, slope(widen(x[k]), t[k]) * share);
+        }
     }
     if (sum_launch(total, workspace) && threadIdx.x == 0) *out = static_cast<real>(total / count);
 }
