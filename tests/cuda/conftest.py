@@ -69,3 +69,13 @@ def order(request: pytest.FixtureRequest, gpu: Any) -> Any:
     cupy._raw.order = request.param
     yield request.param
     cupy._raw.order = 0
+
+
+@pytest.fixture
+def cudnn(gpu: Any) -> Any:
+    """Our module of cuDNN's attention, where cuDNN is here."""
+    from portable_nn.kernels.cupy import cudnn_attention
+
+    if cudnn_attention.obstacle() is not None:
+        pytest.skip(str(cudnn_attention.obstacle()))
+    return cudnn_attention
