@@ -121,6 +121,7 @@ class Unwritten:
     """
 
     __slots__ = ()
+    __array_ufunc__ = None  # as above: an array's own + gives way, CuPy's too
     shape: tuple[int, ...]
     dtype: Any
     values: Any

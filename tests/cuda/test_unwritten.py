@@ -114,6 +114,22 @@ def test_whoever_looks_sees_an_array(gpu: Any) -> None:
         np.testing.assert_allclose(y, x, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("dense_first", [False, True])
+def test_a_table_that_also_multiplies(gpu: Any, dense_first: bool) -> None:
+    """Weights of a first and a last layer in one: a gradient that is an array and one that is not meet, either way."""
+    found = []
+    for device in ("cpu", "cuda:0"):
+        table = layers.Embedding(41, 12).initialize(1).to(device)
+        indices = Tensor(place(np.asarray([[1, 2, 2], [3, 3, 40]]), device))
+        logits = pnn.functional.linear(table(indices), table.weight.tensor, None, activation=None)
+        (logits * logits).mean().backward()  # within one pass
+        terms = [(table.weight.tensor ** 2).sum(), (table(indices) ** 2).mean()]
+        for term in terms if dense_first else reversed(terms):
+            term.backward()  # and over several
+        found.append(to_numpy(table.weight.grad))
+    np.testing.assert_allclose(found[1], found[0], rtol=1e-4, atol=1e-6)
+
+
 def test_bad_gradients_are_found_and_named(gpu: Any) -> None:
     net = model("cuda:0", 3, 4)
     optimizer = optim.Adam(net.parameters())

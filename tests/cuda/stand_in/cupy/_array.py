@@ -221,7 +221,13 @@ _METHODS = ("all any argmax argmin argsort clip conj copy cumprod cumsum diagona
 
 
 def _takes(other: Any) -> bool:
-    return isinstance(other, (ndarray, np.generic, np.ndarray, bool, int, float, complex))
+    """Whether an operator takes this beside it; as CuPy, it leaves what it does not know to the other side's own
+    operator only if that asks for it, and refuses it otherwise."""
+    if isinstance(other, (ndarray, np.generic, np.ndarray, bool, int, float, complex)):
+        return True
+    if getattr(other, "__array_ufunc__", ...) is None or getattr(other, "__array_priority__", 0) > 100:
+        return False
+    raise TypeError(f"Unsupported type {type(other)}")
 
 
 def _operator(function: Callable[..., Any], swapped: bool = False) -> Callable[..., Any]:
