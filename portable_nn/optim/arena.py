@@ -3,6 +3,9 @@
 Decay, update and clipping are then one pass over a few long arrays, not one per parameter. A parameter stays an
 ordinary attribute of its layer: its `data` is a view into the run. Arrays whose views cannot be written through (JAX,
 read-only NumPy) are kept apart behind the same interface, in `optim.separate`.
+
+Each parameter begins at a multiple of 16 bytes, as products on a GPU and wide loads want it. After one of odd size is a
+gap of zeros, which every update leaves zeros; to norms they add nothing.
 """
 
 from __future__ import annotations
@@ -17,12 +20,15 @@ from portable_nn.backend.devices import convert, native_device, working_on
 from portable_nn.backend.errors import ShapeError
 from portable_nn.backend.namespace import array_namespace
 from portable_nn.kernels import registry
+from portable_nn.layers.storage import item_bytes
 from portable_nn.optim.clipping import square_sum
 from portable_nn.optim.gradients import check_gradient
 
 #: From this many elements on, a gradient is read where the backward pass left it rather than copied into the run: the
 #: copy then costs more than one more call of the kernel.
 LARGE = 65_536
+#: What each parameter's place in the run is a multiple of, in bytes.
+ALIGNMENT = 16
 
 
 class Run:
@@ -52,7 +58,8 @@ class Run:
         self._reserve()
 
     def _reserve(self) -> None:
-        self.offsets = [0, *accumulate(parameter.size for parameter in self.parameters)]
+        unit = max(ALIGNMENT // item_bytes(self.parameters[0].dtype_name), 1)
+        self.offsets = [0, *accumulate(-(-parameter.size // unit) * unit for parameter in self.parameters)]
         # Values, gradients and the moments, in the order in which updates take them.
         self.arrays = [self.xp.zeros((self.offsets[-1],), dtype=self.dtype, device=self.device)
                        for _ in range(2 + len(self.moment_names))]
@@ -63,7 +70,11 @@ class Run:
         self._copied: list[int] = []         # parameters whose gradients are copied in
 
     def _view(self, array: Any, i: int) -> Any:
-        return self.xp.reshape(array[self.offsets[i]:self.offsets[i + 1]], self.parameters[i].shape)
+        return self.xp.reshape(array[self.offsets[i]:self._end(i)], self.parameters[i].shape)
+
+    def _end(self, i: int) -> int:
+        """Where a parameter ends, and the gap after it begins."""
+        return self.offsets[i] + self.parameters[i].size
 
     def is_current(self) -> bool:
         """Whether every parameter still holds what the last step left there."""
@@ -130,7 +141,7 @@ class Run:
                     self._direct.append((len(self._parts), start))
                 else:
                     self._copied.extend(range(start, stop))
-                self._parts.append([start, *(x[self.offsets[start]:self.offsets[stop]] for x in self.arrays)])
+                self._parts.append([start, *(x[self.offsets[start]:self._end(stop - 1)] for x in self.arrays)])
             start = stop
 
     def loaded(self) -> Iterator[tuple[int, Any]]:
@@ -162,8 +173,7 @@ class Run:
         frozen : 0-d bool array, optional
             Where it is true on the device, everything stays as it is.
         """
-        for first, *arrays in self._parts:
-            chosen = options(self.steps[first] + 1)
+        for chosen, arrays in self._pieces(options):
             kernel = self._kernel(operation, arrays, chosen) if frozen is None else None
             if kernel is not None:
                 kernel.forward(*arrays, **chosen)
@@ -177,6 +187,18 @@ class Run:
         for i, parameter in self._present:
             self.steps[i] += 1
             parameter.slot.version = now
+
+    def _pieces(self, options: Callable[[int], dict[str, Any]]) -> Iterator[tuple[dict[str, Any], list[Any]]]:
+        """The parts with their hyper-parameters; one parameter at a time where an eps of 0 would be 0 / 0 in a gap."""
+        for first, *arrays in self._parts:
+            chosen = options(self.steps[first] + 1)
+            if chosen.get("eps") != 0:
+                yield chosen, arrays
+                continue
+            begin, i = self.offsets[first], first
+            while i < len(self.parameters) and self.offsets[i] - begin < arrays[0].shape[0]:
+                yield chosen, [x[self.offsets[i] - begin:self._end(i) - begin] for x in arrays]
+                i += 1
 
     def _kernel(self, operation: str, arrays: list[Any], options: dict[str, Any]) -> registry.Kernel | None:
         entries = self._entries.get(operation)
