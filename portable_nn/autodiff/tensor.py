@@ -266,10 +266,10 @@ def _tensor_type(x: Any) -> Any:
 
 
 def one_like(tensor: Tensor) -> Any:
-    """The gradient 1 of a result of one element, raw; from a fused operation, which hands on an array of its own, a
-    library may begin with one that it keeps."""
+    """The gradient 1 of a result of one element, raw; a library may keep it, for kernels that hand on nothing of it:
+    their backward has an attribute `keeps_one`."""
     raw = tensor._namespace.raw
-    make = getattr(raw, "one_like", None) if hasattr(tensor._node, "fused") else None
+    make = getattr(raw, "one_like", None) if hasattr(getattr(tensor._node, "backward", None), "keeps_one") else None
     return raw.ones_like(tensor._data) if make is None else make(tensor._data)
 
 

@@ -10,6 +10,7 @@ import pytest
 
 import portable_nn as pnn
 from portable_nn import Tensor, functional, layers
+from portable_nn.backend.random import Stream
 from tests.cuda.checks import DTYPES, place, read
 from tests.cuda.test_elements import LOSSES
 
@@ -151,6 +152,12 @@ def test_the_one_that_is_kept_stays_one(gpu: Any) -> None:
     value, g = pnn.value_and_grad(lambda p: p * 2.0)(x)
     assert not is_one(g)
     assert float(value.get()) == 6
+    stream = Stream(0, "mask")
+    for passing_on in (lambda x: functional.dropout(x, p=0.0, stream=stream),
+                       lambda x: functional.add_dropout(x, x * 2, p=0.0, stream=stream)):
+        t = Tensor(x, requires_grad=True)
+        passing_on(t).backward()
+        t.grad *= 0
     shaped, _ = place(np.ones(1), "float32")
     assert one_like(shaped).shape == (1,)
     np.testing.assert_array_equal(read(one_like(x)), 1)

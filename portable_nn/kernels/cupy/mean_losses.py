@@ -100,6 +100,9 @@ def mean_cross_entropy_backward(xp: Any, g: Any, saved: Any, needs: Any) -> tupl
     return saved.backward(g) if needs[0] else None, None, *g_weights
 
 
+mean_cross_entropy_backward.keeps_one = True  # type: ignore[attr-defined]
+
+
 def _of_weights(call: _CrossEntropy, g: Any, needs: tuple) -> tuple:
     """The gradients of weights, by the definition: they are rarely parameters."""
     arrays = [Tensor(x, requires_grad=True) if need and i > 1 else x
@@ -141,6 +144,7 @@ def _pair(operation: str, name: str, option: Callable[..., float]) -> None:
                                     0 if g_target is None else g_target, x.size, a))
         return g_x, None if g_target is None else g_target.astype(dtype, copy=False)
 
+    backward.keeps_one = True  # type: ignore[attr-defined]
     forward.__qualname__ = operation
     register(operation, "cupy", forward, backward, lambda x, target, **options: is_floating(x) and x.size > 0,
              infer=infer)
