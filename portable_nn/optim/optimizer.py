@@ -252,8 +252,8 @@ class Optimizer:
         states.load_state_dict(self, state)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_runs": None, "_device": None, "loss_scaler": None,
-                "_waiting": states.per_parameter(self)}
+        waiting = states.per_parameter(self)  # before all else: it may count back
+        return {**self.__dict__, "_runs": None, "_device": None, "loss_scaler": None, "_waiting": waiting}
 
     def __repr__(self) -> str:
         options = [{k: v for k, v in g.items() if k != "params"} for g in self.groups]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import math
 from typing import Any
 
 import numpy as np
@@ -227,6 +229,17 @@ def test_loss_scaling(gpu: Any) -> None:
     optimizer.step([moved(np.full(p.shape, np.inf, dtype=np.float32), "cuda:0") for p in members])
     np.testing.assert_array_equal(to_numpy(members[0].data), before)
     assert to_numpy(scaler.scale(Tensor(cupy.asarray(1.0, dtype=cupy.float32)))).item() == 2048
+
+
+def test_a_copy_does_not_count_what_was_passed_over(gpu: Any) -> None:
+    model = layers.Linear(4, 3).initialize(0).to("cuda:0")
+    optimizer = optim.Adam(model.parameters())
+    optim.LossScaler(optimizer)
+    for factor in (1.0, math.inf):
+        for p in model.parameters():
+            p.grad = p.data * np.float32(factor)
+        optimizer.step()
+    assert copy.deepcopy(optimizer).steps == 1 == optimizer.steps
 
 
 def test_a_loss_scaler_is_for_gpus() -> None:
