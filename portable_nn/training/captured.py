@@ -113,7 +113,7 @@ class Captured:
         key: list[Any] = []
         take_apart(args, arrays, key)
         if options:
-            take_apart((options,), arrays, key)
+            take_apart((..., options), arrays, key)  # the dots tell it from a dict among `args`
         with self._lock:
             graphs = self._graphs_for(arrays)
             if graphs is None:
@@ -226,10 +226,10 @@ class Captured:
             return type(x)(next(statics)) if is_tensor(x) else next(statics)
 
         again = map_leaves(static, given)
-        owned = [p for other in entry.optimizers for p in other.parameters]
+        known = dict.fromkeys([*self._modules[2], *(p for other in entry.optimizers for p in other.parameters)])
         for other in entry.optimizers:
             other._settle()  # nothing can be waited for while a step is recorded
-        step.record(lambda: self._run(step, again), list(dict.fromkeys([*self._modules[2], *owned])), exchange)
+        step.record(lambda: self._run(step, again), list(known), exchange, entry.outputs)
         entry.step = step
         self.recorded += 1
         return step.launch(arrays)

@@ -7,7 +7,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from portable_nn.autodiff.tree import map_leaves
+from portable_nn.autodiff.tree import leaves, map_leaves
 from portable_nn.backend.capturing import CapturedStep, CountedStep
 from portable_nn.backend.errors import CaptureError
 from portable_nn.backend.namespace import is_array, is_tensor
@@ -94,9 +94,9 @@ class Step(CapturedStep):
             raise CaptureError("one update of each optimiser in a captured step", "two",
                                "capture a function that makes one update")
 
-    def record(self, function: Callable[[], Any], known: list[Any], exchange: Any) -> None:
-        """Record a function's launches; `known` are the handles whose arrays they may use. Python's side has then made
-        the step; `launch` makes the device's."""
+    def record(self, function: Callable[[], Any], known: list[Any], exchange: Any, outputs: int) -> None:
+        """Record a function's launches; `known` are the handles whose arrays they may use, and `outputs` is how many
+        arrays it returns. Python's side has then made the step; `launch` makes the device's."""
         slots, stale = [handle.slot for handle in known if hasattr(handle, "slot")], Stale()
         before, versions = [slot.gradient for slot in slots], [slot.version for slot in slots]
         for slot in slots:
@@ -104,7 +104,7 @@ class Step(CapturedStep):
         self._offsets = self.graphs.upload(8 * ROOTS)  # before recording: replays would set it to zero
         self.recording = True
         try:
-            self._out, self._graph = self.graphs.record(lambda: results(function()), exchange)
+            self._out, self._graph = self.graphs.record(lambda: _so_many(outputs, results(function())), exchange)
             owned = {id(p.slot) for update in self.updates for p in update.optimizer.parameters}
             for slot, version in zip(slots, versions, strict=True):
                 if slot.version != version and id(slot) not in owned:
@@ -196,3 +196,12 @@ def results(out: Any) -> Any:
         return x.data if is_tensor(x) else x
 
     return map_leaves(raw, out)
+
+
+def _so_many(count: int, out: Any) -> Any:
+    """Results, if they are as many as there is place for."""
+    found = len(list(leaves(out)))
+    if found != count:
+        raise CaptureError(f"a captured step that returns {count} arrays, as before", f"{found}",
+                           "return the same in every call, and keep lists that grow outside of the step")
+    return out

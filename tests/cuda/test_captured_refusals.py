@@ -55,6 +55,21 @@ def test_reading_back_names_the_line(device: str, name: str) -> None:
     assert_same(before, after)
 
 
+def test_results_that_become_more(device: str) -> None:
+    import cupy
+
+    found: list[Any] = []
+
+    def step(x: Any) -> Any:
+        found.append(x * 2)
+        return list(found)
+
+    run_step, x = pnn.capture(step), cupy.ones((3,), dtype=cupy.float32)
+    assert [len(run_step(x)) for _ in range(2)] == [1, 2]
+    with pytest.raises(CaptureError, match="returns 2 arrays, as before; got 3"):
+        run_step(x)
+
+
 def test_gradients_of_an_earlier_step(device: str) -> None:
     model = Model().initialize(0).to(device)
     optimizer = optim.SGD(model.parameters(), lr=0.1)

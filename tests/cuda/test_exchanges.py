@@ -123,6 +123,16 @@ def test_numbers_of_other_types_are_other_constants() -> None:
     assert step.recorded == 6
 
 
+def test_a_dict_is_not_taken_for_options() -> None:
+    import cupy
+
+    x, step = cupy.ones((2,), dtype=cupy.float32), pnn.capture(lambda a: a["a"] * 2 if isinstance(a, dict) else a * 3)
+    for _ in range(4):
+        np.testing.assert_array_equal(to_numpy(step({"a": x})), [2, 2])
+        np.testing.assert_array_equal(to_numpy(step(a=x)), [3, 3])
+    assert step.recorded == 2
+
+
 def test_refused_arguments_are_named() -> None:
     import array_api_strict
     import cupy
