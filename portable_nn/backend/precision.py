@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ContextDecorator
-from contextvars import ContextVar, Token
+from contextvars import ContextVar
 from typing import Any, NamedTuple
 
 from portable_nn.backend.errors import ArgumentError
@@ -27,6 +27,9 @@ STORED = ("bfloat16", "float16")
 
 _compute: ContextVar[str | None] = ContextVar("portable_nn_compute_precision", default=None)
 _emulated: ContextVar[str | None] = ContextVar("portable_nn_emulated_precision", default=None)
+#: What held outside of each context that is open, the innermost last: here, since one object may be open in several
+#: threads, as where it decorates a function.
+_outside: ContextVar[tuple[tuple[str | None, str | None], ...]] = ContextVar("portable_nn_outside", default=())
 #: The format that products of this context may round their arguments to, or None. A kernel whose gradient may run in
 #: another context keeps what it saw.
 compute_precision = _compute.get
@@ -49,17 +52,19 @@ class computing_in(ContextDecorator):
                                 'pass one of them, such as "bfloat16"')
         self._keeps, self._chosen = name is None, None if name == "float32" else name
         self._emulated = self._chosen if emulate else None
-        self._tokens: list[tuple[Token, Token]] = []
 
     def __enter__(self) -> None:
         if not self._keeps:
-            self._tokens.append((_compute.set(self._chosen), _emulated.set(self._emulated)))
+            _outside.set((*_outside.get(), (_compute.get(), _emulated.get())))
+            _compute.set(self._chosen)
+            _emulated.set(self._emulated)
 
     def __exit__(self, *error: object) -> None:
         if not self._keeps:
-            compute, emulated = self._tokens.pop()
-            _compute.reset(compute)
-            _emulated.reset(emulated)
+            *others, (compute, emulated) = _outside.get()
+            _outside.set(tuple(others))
+            _compute.set(compute)
+            _emulated.set(emulated)
 
 
 def rounded(x: Any, name: str) -> Any:

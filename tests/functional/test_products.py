@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from threading import Barrier, Thread
 from typing import Any
 
 import numpy as np
@@ -91,3 +92,29 @@ def test_float64_is_left_alone(rng: np.random.Generator) -> None:
     x = rng.normal(size=(3, 4))
     with precision("bfloat16", emulate=True):
         np.testing.assert_array_equal(functional.linear(x, x, None, activation=None), x @ x.T)
+
+
+def test_one_context_open_in_two_threads() -> None:
+    """As where it decorates a function that both call."""
+    barrier, seen = Barrier(2, timeout=10), []
+
+    @precision("bfloat16")
+    def decorated() -> None:
+        barrier.wait()
+        seen.append(compute_precision())
+
+    def call() -> None:
+        decorated()
+        seen.append(compute_precision())
+
+    threads = [Thread(target=call) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(map(str, seen)) == ["None", "None", "bfloat16", "bfloat16"]
+    context = precision("tf32")
+    with context, precision("float32"):
+        with context:
+            assert compute_precision() == "tf32"
+        assert compute_precision() is None
