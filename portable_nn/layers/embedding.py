@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from types import NoneType
 from typing import Any
 
 from portable_nn import functional
@@ -72,8 +71,9 @@ class Embedding(Module):
         """The vectors; with `positions`, a LearnedPositions, theirs are added, and `dropout` is applied to the sum."""
         if positions is None and dropout is None:
             return self._look_up(indices)
-        if not (isinstance(positions, LearnedPositions) and positions.batch_first and len(indices.shape) == 2
-                and isinstance(dropout, (Dropout, NoneType)) and self.padding_idx is None and not self.sparse):
+        known = type(positions) is LearnedPositions and (dropout is None or type(dropout) is Dropout)  # no subclasses
+        if not (known and positions.batch_first and len(indices.shape) == 2 and self.padding_idx is None
+                and not self.sparse):
             x = self._look_up(indices)
             x = x if positions is None else positions(x)
             return x if dropout is None else dropout(x)

@@ -48,14 +48,15 @@ class Linear(Module):
     def forward(self, x: Any, activation: str | None = None, dropout: Any = None) -> Any:
         """For a layer around this one: `activation`, as `functional.linear` takes it, is computed with the product, and
         `dropout`, a Dropout of that layer's, with both."""
-        p, stream = dropout.draw() if isinstance(dropout, Dropout) else (0.0, None)
+        drops = type(dropout) is Dropout  # a subclass may compute something else
+        p, stream = dropout.draw() if drops else (0.0, None)
         if stream is None:
             y = functional.linear(x, self.weight, self.bias, activation=activation)  # (..., I) -> (..., O)
         else:
             y = functional.linear_dropout(x, self.weight, self.bias, activation=activation, p=p, stream=stream)
         if dropout is None:
             return y
-        return observed(dropout, y) if isinstance(dropout, Dropout) else dropout(y)
+        return observed(dropout, y) if drops else dropout(y)
 
     def extra_repr(self) -> str:
         return f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}"

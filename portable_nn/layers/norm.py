@@ -64,8 +64,8 @@ class Norm(Module):
             if self.norm == "rms":
                 return functional.rms_norm(x, self.weight, eps=self.eps)
             return functional.layer_norm(x, self.weight, self.bias, eps=self.eps)
-        if plus is not None and dropout is not None and not isinstance(dropout, Dropout):
-            plus, dropout = dropout(plus), None  # some other module in its place
+        if plus is not None and dropout is not None and type(dropout) is not Dropout:
+            plus, dropout = dropout(plus), None  # some other module in its place, or a subclass
         p, stream = 0.0, None
         if plus is not None and dropout is not None:
             p, stream = dropout.draw()

@@ -78,6 +78,25 @@ def test_another_module_in_the_place_of_dropout(rng: np.random.Generator) -> Non
         np.testing.assert_allclose(joint(x, y), parts(x, y), rtol=1e-5, atol=1e-6)
 
 
+class Scaled(layers.Dropout):
+    """A subclass that computes something else."""
+
+    def forward(self, x: Any, onto: Any = None) -> Any:
+        return 3 * x
+
+
+def test_a_subclass_of_dropout_is_called(rng: np.random.Generator) -> None:
+    x, y = rng.standard_normal((2, 3, 6)).astype(np.float32)
+    norm, linear = layers.LayerNorm(6), layers.Linear(6, 4).initialize(1)
+    table, positions = layers.Embedding(5, 6).initialize(2), layers.LearnedPositions(3, 6).initialize(3)
+    words = np.asarray([[1, 4, 0]])
+    for p in (0.0, 0.5):
+        scaled = Scaled(p)
+        np.testing.assert_allclose(norm(x, y, scaled), norm(x + 3 * y), rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(linear(x, None, scaled), 3 * linear(x), rtol=1e-6)
+        np.testing.assert_allclose(table(words, positions, scaled), 3 * positions(table(words)), rtol=1e-6)
+
+
 def test_shapes_must_agree() -> None:
     x, y = np.ones((2, 6), dtype=np.float32), np.ones((1, 6), dtype=np.float32)
     for call in (lambda: layers.LayerNorm(6)(x, y), lambda: layers.Dropout(0.5)(y, onto=x),
