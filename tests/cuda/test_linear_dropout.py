@@ -43,6 +43,16 @@ def test_as_one_after_the_other(gpu: Any, precision: Any, shape: tuple, activati
         np.testing.assert_allclose(read(a), read(b), rtol=step, atol=step * float(np.max(np.abs(read(b)))))
 
 
+@pytest.mark.parametrize("shape", [(0, 5, 4), (3, 0, 4), (3, 5, 0)], ids=str)
+def test_empty(gpu: Any, shape: tuple) -> None:
+    rows, features, width = shape
+    arrays = [place(np.ones(size), "float32")[0] for size in ((rows, features), (width, features), width)]
+    g, _ = place(np.ones((rows, width)), "float32")
+    for a, b in zip(results(True, arrays, g, "gelu"), results(False, arrays, g, "gelu"), strict=True):
+        assert a.shape == b.shape
+        np.testing.assert_allclose(read(a), read(b))
+
+
 def test_order_of_threads_changes_nothing(gpu: Any, order: int) -> None:
     rng = np.random.default_rng(3)
     arrays = [place(rng.standard_normal(size), "float32")[0] for size in ((700, 4), (520, 4), 520)]

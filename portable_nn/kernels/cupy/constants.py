@@ -30,4 +30,4 @@ def one_like(x: Any) -> Any:
 
 def is_one(x: Any) -> bool:
     """Whether x is a 1 that `one_like` keeps, so that what is multiplied with it stays as it is."""
-    return any(x is one for one in _kept.values())
+    return any(x is one for one in tuple(_kept.values()))  # another thread may add one

@@ -67,14 +67,6 @@ def kernel(file: str, name: str, char: str = "f", *defines: str) -> Any:
     return module(file, char, *defines).get_function(name)
 
 
-@functools.cache
-def instance(file: str, expression: str, *defines: str) -> Any:
-    """The RawKernel of a template in `src/<file>.cu`, such as "update<float, 0>", compiled by itself."""
-    options = (*OPTIONS, *(f"-D{define}" for define in defines))
-    code = source(f"{file}.cu")
-    return cupy.RawModule(code=code, options=options, name_expressions=(expression,)).get_function(expression)
-
-
 def is_floating(x: Any) -> bool:
     """Whether x is a CuPy array of a dtype that the kernels are compiled for."""
     return type(x) is cupy.ndarray and x.dtype.char in SCALARS

@@ -24,7 +24,7 @@ def _launch(name: str, arrays: tuple, others: tuple, activation: str, how: tuple
     wide = width % WIDE[char] == 0 and not any(x.data.ptr % 16 for x in arrays)
     defines = f"PACK={WIDE[char] if wide else 1}", f"RELU={int(activation == 'relu')}"
     function = kernel("dense_dropout", name, char, *defines)
-    if rows:
+    if rows and width:
         function((-(-width // _COLUMNS), chunks), (32, _ROWS), (*others, rows, width, *how))
 
 
