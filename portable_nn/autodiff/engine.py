@@ -206,7 +206,8 @@ def _hand_on(node: Any, pulled: Iterable[tuple[Any, Any]], pending: dict, result
             results[parent] = results[parent] + gradient if parent in results else gradient
         elif parent in pending:
             known = pending[parent]
-            pending[parent] = Pair(known, gradient) if not seen and _adds_up(parent, known) else known + gradient
+            paired = type(parent) is Output and not seen and _adds_up(parent, known)
+            pending[parent] = Pair(known, gradient) if paired else known + gradient
         else:
             pending[parent] = gradient
             if following is None:
@@ -228,9 +229,9 @@ class Pair:
         return self.first + self.second + other
 
 
-def _adds_up(parent: Any, known: Any) -> bool:
-    """Whether a parent takes a second gradient beside the one that is known."""
-    return type(parent) is Output and type(known) is not Pair and getattr(parent.node, "adds_up", False)
+def _adds_up(output: Any, known: Any) -> bool:
+    """Whether an output's node takes a second gradient beside the one that is known."""
+    return type(known) is not Pair and getattr(output.node, "adds_up", False)
 
 
 def _in_its_dtype(leaf: Leaf, g: Any, xp: Any) -> Any:
