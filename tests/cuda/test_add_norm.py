@@ -21,6 +21,8 @@ SHAPES = [(1, 1), (5, 7), (40, 48), (3, 100), (2, 130), (9, 384), (3, 1024), (2,
 #: x and y in the context of half precision, and what their sum is.
 MIXED = [("float32", "float32", "float32"), ("float32", None, "float32"), (None, "float32", "float32"),
          (None, None, None)]
+#: Nodes of the arguments, of which nothing is known.
+ALONE = (None,) * 4
 PRECISIONS = [name for name in ("float16", "bfloat16") if name in DTYPES]
 
 
@@ -66,7 +68,7 @@ def check(shape: tuple, names: tuple, norm: str, p: float, ways: tuple, rng: np.
     assert_rounded(out, wanted, out_name, float(np.max(np.abs(read(total)))))
     assert_rounded(chosen.infer(x, y, w, b, **options)[1], wanted, out_name, float(np.max(np.abs(read(total)))))
     needs = (True, with_y, with_weight, with_bias)
-    got = chosen.backward(None, (g_sum, g), saved, needs)
+    got = chosen.backward(None, (g_sum, g), saved, needs, ALONE)
     assert_rounded(got[0], g_x, x_name, terms)
     for gradient, expected, need, name in zip(got[1:], (g_x * kept, g_w, g_b), needs[1:],
                                               (y_name, weight_name, weight_name), strict=True):
@@ -108,7 +110,7 @@ def test_order_of_threads_changes_nothing(gpu: Any, shape: tuple, order: int) ->
     for _ in range(2):
         (total, out), saved = kernel("add_norm").forward(x, y, w, b, norm="layer", eps=1e-5, p=0.1, stream=STREAM,
                                                          both=True)
-        results = kernel("add_norm").backward(None, (g_sum, g), saved, (True,) * 4)
+        results = kernel("add_norm").backward(None, (g_sum, g), saved, (True,) * 4, ALONE)
         digests.append([a.get().tobytes() for a in (total, out, *results)])
     assert digests[0] == digests[1] == _digests.setdefault(shape, digests[0])
 
@@ -126,13 +128,25 @@ def test_sums_for_the_bias_of_the_layer_before(gpu: Any, p: float, rng: np.rando
 
     def backward() -> Any:
         _, saved = kernel("add_norm").forward(x, y, None, None, **options)
-        return kernel("add_norm").backward(None, (None, g), saved, (True, True, False, False))[1]
+        return kernel("add_norm").backward(None, (None, g), saved, (True, True, False, False), ALONE)[1]
 
     g_y = backward().reshape(80, 48)
     assert_rounded(left_sums(g_y), read(g_y).sum(0), "float32", 10.0)
     assert left_sums(g_y) is None
     for other in (lambda g_y: g_y.copy(), lambda g_y: g_y[:40], lambda g_y: g_y.reshape(160, 24)):
         assert left_sums(other(backward().reshape(80, 48))) is None
+
+
+def test_no_sums_are_left_of_what_the_user_may_write_to(gpu: Any, rng: np.random.Generator) -> None:
+    x, y, g, a, w = (place(rng.standard_normal(shape), "float32")[0]
+                     for shape in ((5, 6), (5, 6), (5, 6), (5, 3), (6, 3)))
+    y, bias = pnn.Tensor(y, requires_grad=True), pnn.Tensor(place(np.zeros(6), "float32")[0], requires_grad=True)
+    before = pnn.functional.linear(pnn.Tensor(a), pnn.Tensor(w), bias, activation=None)
+    pnn.functional.add_norm(pnn.Tensor(x), y, None, None, norm="layer", eps=1e-5, p=0.0, stream=None,
+                            both=False).backward(g)
+    y.grad *= 3
+    before.backward(y.grad)
+    np.testing.assert_allclose(read(bias.grad), read(y.grad).sum(0), rtol=1e-5, atol=1e-5)
 
 
 def test_a_layer_before_a_residual_connection(gpu: Any, rng: np.random.Generator) -> None:
@@ -160,7 +174,8 @@ def test_two_cotangents_of_one_result(gpu: Any, name: str, rng: np.random.Genera
 
     def backward(g_sum: Any, g: Any) -> list[np.ndarray]:
         _, saved = kernel("add_norm").forward(x, y, w, None, norm="rms", eps=1e-5, p=0.25, stream=STREAM, both=True)
-        return [read(x) for x in kernel("add_norm").backward(None, (g_sum, g), saved, (True, True, True, False))[:3]]
+        results = kernel("add_norm").backward(None, (g_sum, g), saved, (True, True, True, False), ALONE)
+        return [read(x) for x in results[:3]]
 
     for got, wanted in ((backward(None, Pair(g, too)), backward(None, g + too)),
                         (backward(g_sum, Pair(g, too)), backward(g_sum, g + too)),
@@ -204,7 +219,7 @@ def test_a_result_that_is_used_again(gpu: Any, uses: int, rng: np.random.Generat
 def test_a_cotangent_of_the_sum_alone(gpu: Any, rng: np.random.Generator) -> None:
     x, y, g = (place(rng.standard_normal((6, 32)), "float32")[0] for _ in range(3))
     _, saved = kernel("add_norm").forward(x, y, None, None, norm="rms", eps=1e-5, p=0.5, stream=STREAM, both=True)
-    g_x, g_y, g_w, g_b = kernel("add_norm").backward(None, (g, None), saved, (True, True, False, False))
+    g_x, g_y, g_w, g_b = kernel("add_norm").backward(None, (g, None), saved, (True, True, False, False), ALONE)
     np.testing.assert_array_equal(read(g_x), read(g))
     np.testing.assert_array_equal(read(g_y), read(g) * factors((6, 32), 0.5))
     assert g_w is None

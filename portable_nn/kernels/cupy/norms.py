@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import cupy
 
-from portable_nn.autodiff.engine import Pair
+from portable_nn.autodiff.engine import Leaf, Pair
 from portable_nn.backend.random import Stream
 from portable_nn.kernels.cupy.columns import leave_sums
 from portable_nn.kernels.cupy.dropout import drop, dropping, wider
@@ -96,8 +96,11 @@ def _rows(g: Any, width: int) -> tuple[Any, int]:
     return g, 1
 
 
-def _backward(g: Any, g_total: Any, saved: Saved, needs: tuple) -> tuple:
-    """The gradients of x, y, weight and bias, from that of the norm, which may be two, and that of the sum, if any."""
+def _backward(g: Any, g_total: Any, saved: Saved, needs: tuple, y_node: Any = None) -> tuple:
+    """The gradients of x, y, weight and bias, from that of the norm, which may be two, and that of the sum, if any.
+
+    Sums are not left for a leaf `y_node`: its gradient is the user's, who may write to it before passing it on.
+    """
     total, weight, bias, mean, rstd, rows, width, out_dtype, x_dtype, y_dtype, how = saved
     g, more, of_g = (g.first, g.second, True) if isinstance(g, Pair) else (g, g_total, False)
     if of_g and g_total is not None:
@@ -119,7 +122,8 @@ def _backward(g: Any, g_total: Any, saved: Saved, needs: tuple) -> tuple:
         left = counters = y_sums = 0
         if needs[1]:
             y_sums = empty((width,), rstd.dtype)
-            leave_sums(g_x if same else g_y, y_sums)
+            if type(y_node) is not Leaf:
+                leave_sums(g_x if same else g_y, y_sums)
         if needs[1] or g_weight is not None or g_bias is not None:
             left, counters = empty((3 * (blocks + 11), width), rstd.dtype), workspace()
         function((blocks,), (threads, side),
@@ -174,12 +178,12 @@ def add_norm_alone(x: Any, y: Any, weight: Any, bias: Any, *, norm: str, eps: fl
     return saved.total if both else out, out
 
 
-def add_norm_backward(xp: Any, g: Any, saved: Saved, needs: tuple) -> tuple:
+def add_norm_backward(xp: Any, g: Any, saved: Saved, needs: tuple, parents: tuple) -> tuple:
     g_total, g_out = g
     if isinstance(g_total, Pair):
         g_total = g_total.first + g_total.second
     if g_out is not None:
-        return _backward(g_out, g_total, saved, needs)
+        return _backward(g_out, g_total, saved, needs, parents[1])
     g_x = g_total.astype(saved.x_dtype, copy=False)
     g_y = drop(None, g_total, saved.y_dtype, saved.how) if needs[1] else None
     return g_x, g_y, None, None
