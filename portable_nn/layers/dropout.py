@@ -65,3 +65,8 @@ class Dropout(Module):
 
     def extra_repr(self) -> str:
         return f"p={self.p}"
+
+
+def add_dropped(x: Any, y: Any, dropout: Any) -> Any:
+    """x + dropout(y), in one pass for a Dropout; some other module may stand in its place."""
+    return dropout(y, onto=x) if type(dropout) is Dropout else x + dropout(y)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from portable_nn.layers.attention import MultiheadAttention
-from portable_nn.layers.dropout import Dropout
+from portable_nn.layers.dropout import Dropout, add_dropped
 from portable_nn.layers.linear import Linear
 from portable_nn.layers.module import Module
 from portable_nn.layers.normalization import LayerNorm
@@ -68,7 +68,7 @@ class TransformerDecoderLayer(Module):
             x, h = self.norm1.after(x)
             x, h = self.norm2.after(x, self.self_attn(h, **own), self.dropout1)
             x, h = self.norm3.after(x, self.multihead_attn(h, memory, **other), self.dropout2)
-            return self.dropout3(self._feed_forward(h), onto=x)
+            return add_dropped(x, self._feed_forward(h), self.dropout3)
         x = self.norm1(x, self.self_attn(x, **own), self.dropout1)
         x = self.norm2(x, self.multihead_attn(x, memory, **other), self.dropout2)
         return self.norm3(x, self._feed_forward(x), self.dropout3)

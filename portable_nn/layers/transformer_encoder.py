@@ -8,7 +8,7 @@ from typing import Any
 from portable_nn.backend.errors import ArgumentError
 from portable_nn.layers.attention import MultiheadAttention
 from portable_nn.layers.containers import ModuleList
-from portable_nn.layers.dropout import Dropout
+from portable_nn.layers.dropout import Dropout, add_dropped
 from portable_nn.layers.linear import Linear
 from portable_nn.layers.module import Module
 from portable_nn.layers.normalization import LayerNorm
@@ -81,7 +81,7 @@ class TransformerEncoderLayer(Module):
         if self.norm_first:
             x, h = self.norm1.after(x)
             x, h = self.norm2.after(x, self.self_attn(h, **masks), self.dropout1)
-            return self.dropout2(self._feed_forward(h), onto=x)
+            return add_dropped(x, self._feed_forward(h), self.dropout2)
         x = self.norm1(x, self.self_attn(x, **masks), self.dropout1)
         return self.norm2(x, self._feed_forward(x), self.dropout2)
 

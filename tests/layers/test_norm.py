@@ -97,6 +97,17 @@ def test_a_subclass_of_dropout_is_called(rng: np.random.Generator) -> None:
         np.testing.assert_allclose(table(words, positions, scaled), 3 * positions(table(words)), rtol=1e-6)
 
 
+@pytest.mark.parametrize("norm_first", [True, False])
+def test_other_modules_for_all_dropouts_of_a_transformer_layer(norm_first: bool, rng: np.random.Generator) -> None:
+    x, memory = rng.standard_normal((2, 2, 3, 8)).astype(np.float32)
+    for kind, arrays in ((layers.TransformerEncoderLayer, (x,)), (layers.TransformerDecoderLayer, (x, memory))):
+        plain, other = (kind(8, 2, 16, 0.0, norm_first=norm_first).initialize(4) for _ in range(2))
+        for name in ("dropout", "dropout1", "dropout2", "dropout3"):
+            if hasattr(other, name):
+                setattr(other, name, layers.Sequential())
+        np.testing.assert_allclose(other(*arrays), plain(*arrays), rtol=1e-5, atol=1e-6)
+
+
 def test_shapes_must_agree() -> None:
     x, y = np.ones((2, 6), dtype=np.float32), np.ones((1, 6), dtype=np.float32)
     for call in (lambda: layers.LayerNorm(6)(x, y), lambda: layers.Dropout(0.5)(y, onto=x),
