@@ -126,10 +126,10 @@ def test_products_of_two_streams_work_in_different_memory(device: str) -> None:
     look()
     in_thread(look)
     assert per_thread[0] != per_thread[1]
-    for _ in range(2 * blas._STREAMS):
+    for _ in range(2 * blas._workspaces.most):
         with cupy.cuda.Stream(non_blocking=True):
             assert blas.handle().workspace.ptr != first.ptr
-    assert len(blas._workspaces) <= blas._STREAMS
+    assert len(blas._workspaces.kept) <= blas._workspaces.most
 
 
 def test_what_lasts_is_not_in_the_memory_of_graphs(device: str) -> None:

@@ -13,7 +13,6 @@ import importlib
 import math
 import sys
 import threading
-from collections import OrderedDict
 from contextlib import suppress
 from typing import Any, NamedTuple
 
@@ -21,14 +20,13 @@ import cupy
 
 from portable_nn.backend.notices import notice
 from portable_nn.kernels.cupy.launch import empty
+from portable_nn.kernels.cupy.workspace import PerStream
 
 #: cudaDataType of a dtype's character: float32, float64, float16, bfloat16.
 TYPES = {"f": 0, "d": 1, "e": 2, "E": 14}
 FLOAT32, TF32, FLOAT64 = 68, 77, 70  # cublasComputeType_t
 #: Bytes that products work in; of ours, or cuBLAS would allocate while a step is recorded.
 WORKSPACE = 32 * 2**20
-#: Streams whose workspaces are kept.
-_STREAMS = 16
 _INSTALL = 'pip install "nvmath-python[cu13]" (or [cu12])'
 _LARGEST = 2**31 - 1
 _DEFAULT = -1  # cublasGemmAlgo_t: cuBLAS chooses
@@ -58,42 +56,15 @@ def usable() -> bool:
     return reason is None
 
 
-class Workspace:
-    """Memory of the current device that products of one stream work in; two streams would write to it at once."""
-
-    def __init__(self) -> None:
-        # Not from CuPy's pool: a captured step's would be in use here when the step is gone.
-        self._memory = cupy.cuda.Memory(WORKSPACE)
-        self.ptr = self._memory.ptr
-
-
-#: Device, stream and thread -> the stream, which is held so that no other gets its address, and its workspace.
-_workspaces: OrderedDict[tuple[int, int, int], tuple[Any, Workspace]] = OrderedDict()
-_PER_THREAD = 2  # cudaStreamPerThread: one number for the streams of all threads
-_lock = threading.Lock()
-
-
-def _workspace_of(stream: Any) -> Workspace:
-    """The workspace of a stream; one that records keeps its own, which its graphs go on using."""
-    if hasattr(stream, "workspace"):
-        stream.workspace = stream.workspace or Workspace()
-        return stream.workspace
-    thread = threading.get_ident() if stream.ptr == _PER_THREAD else 0
-    key = cupy.cuda.runtime.getDevice(), stream.ptr, thread
-    with _lock:
-        if key not in _workspaces:
-            _workspaces[key] = stream, Workspace()
-        _workspaces.move_to_end(key)
-        if len(_workspaces) > _STREAMS:
-            _workspaces.popitem(last=False)  # freeing it waits for the device
-        return _workspaces[key][1]
+# Not from CuPy's pool: a captured step's would be in use here when the step is gone.
+_workspaces = PerStream("workspace", lambda: cupy.cuda.Memory(WORKSPACE), 16)
 
 
 class Handle:
     """A handle of cuBLAS for one device and thread, whose products are given to one stream at a time."""
 
     stream: int
-    workspace: Workspace
+    workspace: Any
 
     def __init__(self) -> None:
         self.cublas = importlib.import_module("nvmath.bindings.cublas")
@@ -103,7 +74,7 @@ class Handle:
     def on_current_stream(self) -> Handle:
         stream = cupy.cuda.get_current_stream()
         if stream is not self._given:
-            self.stream, self.workspace = stream.ptr, _workspace_of(stream)
+            self.stream, self.workspace = stream.ptr, _workspaces.of(stream)
             self.cublas.set_stream(self.number, self.stream)
             self.cublas.set_workspace(self.number, self.workspace.ptr, WORKSPACE)  # which set_stream takes away
             self._given = stream
