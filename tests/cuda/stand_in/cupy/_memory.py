@@ -38,6 +38,11 @@ class Piece:
             self.pool.give_back(self.size)
 
 
+def pieces() -> list[Piece]:
+    """All that are somebody's; their references are listed at once, as other threads make pieces meanwhile."""
+    return [piece for reference in _pieces.valuerefs() if (piece := reference()) is not None]
+
+
 def owner(a: np.ndarray) -> Piece | None:
     """The piece that a NumPy array is a view of."""
     while isinstance(a.base, np.ndarray):
@@ -55,17 +60,17 @@ def keep(memory: np.ndarray) -> None:
 
 def all_intact() -> bool:
     """Whether nobody has written beside a piece."""
-    return all(piece.intact() for piece in list(_pieces.values()))
+    return all(piece.intact() for piece in pieces())
 
 
 def is_taken(pointer: int) -> bool:
     """Whether an address lies in a piece that somebody has."""
-    return any(piece.ptr <= pointer < piece.ptr + max(piece.size, 1) for piece in list(_pieces.values()))
+    return any(piece.ptr <= pointer < piece.ptr + max(piece.size, 1) for piece in pieces())
 
 
 def contents() -> list[tuple[Piece, np.ndarray]]:
     """Every piece that this thread has made, or one that has ended, with a copy of its bytes."""
-    own = [piece for piece in list(_pieces.values())
+    own = [piece for piece in pieces()
            if piece.thread is threading.current_thread() or not piece.thread.is_alive()]
     return [(piece, piece.bytes.copy()) for piece in own]
 

@@ -35,7 +35,7 @@ def view(pointer: int, kind: int, rows: int, columns: int, leading: int) -> np.n
 
 def check(pointer: int, size: int) -> Any:
     """The piece of memory of the current device that holds these bytes."""
-    for piece in list(cupy._memory._pieces.values()):
+    for piece in cupy._memory.pieces():
         if piece.ptr <= pointer and pointer + size <= piece.ptr + piece.size and piece.device == current_device():
             return piece
     raise InvalidValue(f"{size} bytes at {pointer:x} are not those of one array on device {current_device()}")
