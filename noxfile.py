@@ -47,7 +47,9 @@ def oldest(requirement: str) -> str:
 
 
 def run_tests(session: nox.Session, *options: str) -> None:
-    session.run("python", "-m", "pytest", "-n", WORKERS, *options, *session.posargs, env=ONE_THREAD)
+    """A worker that has nothing left takes over what waits behind another's long tests."""
+    session.run("python", "-m", "pytest", "-n", WORKERS, "--dist", "worksteal", *options, *session.posargs,
+                env=ONE_THREAD)
 
 
 @nox.session

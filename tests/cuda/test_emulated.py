@@ -17,12 +17,14 @@ from tests.cuda.emulation.build import missing
 from tests.helpers import Unavailable, make_backends
 
 ROOT = Path(__file__).parents[2]
-#: A choice that takes about a minute; kernels first.
-SELECTION = ("tests/cuda", "tests/kernels/test_agreement.py", "tests/layers", "tests/optim", "tests/training")
+#: Two choices of a few minutes each, which two workers share.
+SELECTIONS = {"kernels": ["tests/cuda"],
+              "the rest": ["tests/kernels/test_agreement.py", "tests/layers", "tests/optim", "tests/training"]}
 
 
 @pytest.mark.slow
-def test_on_the_stand_in() -> None:
+@pytest.mark.parametrize("selection", SELECTIONS.values(), ids=SELECTIONS)
+def test_on_the_stand_in(selection: list[str]) -> None:
     if reason := missing():
         pytest.skip(reason)
     try:
@@ -31,7 +33,7 @@ def test_on_the_stand_in() -> None:
     except Unavailable:
         pass
     command = [sys.executable, "-m", "pytest", "--backend", "cupy-emulated", "-m", "backend", "-q",
-               "-p", "no:cacheprovider", *SELECTION]
+               "-p", "no:cacheprovider", *selection]
     environment = {**os.environ, "PYTEST_ADDOPTS": "", "PYTEST_XDIST_WORKER": ""}
     result = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False, env=environment)
     assert result.returncode == 0, result.stdout[-6000:] + result.stderr[-2000:]
